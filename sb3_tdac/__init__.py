@@ -1,0 +1,7 @@
+"""One-step TD advantage actor-critic for Stable-Baselines3."""
+
+from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
+from sb3_tdac.tdac import TDAC, TEXTBOOK
+
+__version__ = "0.1.0"
+__all__ = ["TDAC", "TEXTBOOK", "CnnPolicy", "MlpPolicy", "MultiInputPolicy", "__version__"]

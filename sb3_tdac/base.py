@@ -1,0 +1,177 @@
+"""What lies between SB3's ``OnPolicyAlgorithm`` and the algorithm: nothing here is in the text."""
+
+import copy
+import inspect
+import io
+import pathlib
+from typing import Any, TypeVar
+
+import torch
+from stable_baselines3.common.base_class import maybe_make_env
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TensorDict
+from stable_baselines3.common.utils import check_for_correct_spaces, update_learning_rate
+from stable_baselines3.common.vec_env import unwrap_vec_normalize
+
+from sb3_tdac.checks import (
+    check_integer,
+    check_model_file,
+    check_observation,
+    check_real,
+    check_spaces,
+)
+from sb3_tdac.policies import TDACPolicy
+from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
+
+SelfAlgorithm = TypeVar("SelfAlgorithm", bound="TwoOptimizerAlgorithm")
+
+
+class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
+    """SB3's on-policy algorithm with an actor and a critic that have an optimizer each.
+
+    It takes unbounded actions, has schedules for both learning rates and ``ent_coef``, leaves a
+    model as it was when something does not fit, and says which updates are logged.
+    """
+
+    policy: TDACPolicy
+    _last_obs: Any
+    critic_learning_rate: ScheduleArgument | None
+
+    def _adopt_env(self, env: GymEnv | str) -> None:
+        """Wrap the environment as SB3 does, and take its spaces, bounded or not."""
+        env = maybe_make_env(env, self.verbose)
+        check_spaces(env.observation_space, env.action_space)
+        self.env = self._wrap_env(env, self.verbose)
+        self.observation_space, self.action_space = (
+            self.env.observation_space,
+            self.env.action_space,
+        )
+        self.n_envs = self.env.num_envs
+        self._vec_normalize_env = unwrap_vec_normalize(self.env)
+
+    def _setup_lr_schedule(self) -> None:
+        critic_learning_rate = self.critic_learning_rate
+        if critic_learning_rate is None:
+            critic_learning_rate = self.learning_rate
+        self.lr_schedule = CheckedSchedule("learning_rate", self.learning_rate)
+        self.critic_lr_schedule = CheckedSchedule("critic_learning_rate", critic_learning_rate)
+        self.ent_coef_schedule = CheckedSchedule("ent_coef", self.ent_coef)
+
+    def learn(
+        self: SelfAlgorithm,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 100,
+        tb_log_name: str = "TDAC",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfAlgorithm:
+        """Train.
+
+        :param total_timesteps: environment steps, over all environments
+        :param callback: called at every step, as SB3's
+        :param log_interval: updates between two outputs of the log; ``None``: no output
+        :param tb_log_name: name of the run in TensorBoard
+        :param reset_num_timesteps: start counting from zero
+        :param progress_bar: show one
+        :return: self
+        :raises ValueError: if a number is out of range, or training meets one that is not finite
+        """
+        check_real("total_timesteps", total_timesteps, low=0)
+        if log_interval is not None:
+            check_integer("log_interval", log_interval, low=1)
+        self._log_interval, self._updates_before_learn = log_interval, self._n_updates
+        return super().learn(
+            total_timesteps,
+            callback,
+            log_interval,  # type: ignore[arg-type]
+            tb_log_name,
+            reset_num_timesteps,
+            progress_bar,
+        )
+
+    def _update_learning_rates(self) -> None:
+        progress = self._current_progress_remaining
+        update_learning_rate(self.policy.optimizer, self.lr_schedule(progress))
+        update_learning_rate(self.policy.critic_optimizer, self.critic_lr_schedule(progress))
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        """Never below zero: the last rollout may end after ``total_timesteps``."""
+        super()._update_current_progress_remaining(num_timesteps, total_timesteps)
+        self._current_progress_remaining = max(0.0, self._current_progress_remaining)
+
+    def _is_logged(self) -> bool:
+        """Whether SB3 writes the log before the next update, which it does after the rollout."""
+        if self._log_interval is None:
+            return False
+        next_rollout = self._n_updates - self._updates_before_learn + 1
+        return next_rollout % self._log_interval == 0
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Take another environment of the same spaces, as SB3 does.
+
+        :param env: environment
+        :param force_reset: reset it before training
+        :raises ValueError: if its spaces differ, or its first observation is not in its space
+        """
+        env = self._wrap_env(env, self.verbose)
+        if force_reset and env.num_envs == self.n_envs:
+            check_for_correct_spaces(env, self.observation_space, self.action_space)
+            check_observation(env.reset(), env)
+        super().set_env(env, force_reset)
+
+    def set_parameters(
+        self,
+        load_path_or_dict: str | TensorDict,
+        exact_match: bool = True,
+        device: torch.device | str = "auto",
+    ) -> None:
+        """Set parameters and optimizers, as SB3 does; if they do not fit, nothing changes.
+
+        :param load_path_or_dict: file, or what ``get_parameters`` returned
+        :param exact_match: require all of them
+        :param device: where to load a file
+        :raises ValueError: if a name is unknown or missing
+        :raises RuntimeError: if tensors are missing or have other shapes
+        """
+        before = copy.deepcopy(self.get_parameters())
+        try:
+            super().set_parameters(load_path_or_dict, exact_match, device)
+        except Exception:
+            super().set_parameters(before, exact_match=True, device=device)
+            raise
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls: type[SelfAlgorithm],
+        path: str | pathlib.Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> SelfAlgorithm:
+        """Build a model from a file, as SB3 does.
+
+        :param path: file, with or without ``.zip``
+        :param env: environment to continue with; ``None`` is enough to predict
+        :param device: where to put it
+        :param custom_objects: what to use in the place of stored objects
+        :param print_system_info: print the versions it was saved with
+        :param force_reset: reset the environment before training
+        :param kwargs: arguments of the constructor to change
+        :return: the model
+        :raises TypeError: if a keyword is no argument of the constructor
+        :raises ValueError: if the file is not a TDAC model
+        """
+        unknown = set(kwargs) - set(inspect.signature(cls.__init__).parameters)
+        if unknown:
+            raise TypeError(f"load() got unexpected keyword arguments {sorted(unknown)}")
+        check_model_file(path)
+        return super().load(
+            path, env, device, custom_objects, print_system_info, force_reset, **kwargs
+        )
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer", "policy.critic_optimizer", "return_stats"], []

@@ -1,0 +1,212 @@
+"""Checks of what a user passes: each error names the argument, the value and the remedy."""
+
+import io
+import json
+import math
+import pathlib
+import zipfile
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.save_util import open_path
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+    NatureCNN,
+)
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+
+LEAF_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+
+
+def check_real(
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+) -> None:
+    """Refuse what is not a finite number in [low, high], or in (low, high] with ``open_low``.
+
+    :raises TypeError: if it is not a number
+    :raises ValueError: if it is not finite or out of range
+    """
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    number = float(value)
+    fits = low < number <= high if open_low else low <= number <= high
+    if not (math.isfinite(number) and fits):
+        interval = f"{'(' if open_low else '['}{low}, {high}]"
+        raise ValueError(f"{name} must be finite and in {interval}, got {value}")
+
+
+def check_integer(name: str, value: Any, low: int) -> None:
+    """Refuse what is not an integer of at least ``low``.
+
+    :raises TypeError: if it is not an integer
+    :raises ValueError: if it is too small
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
+    if int(value) < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+def check_bool(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False.
+
+    :raises TypeError: if it is something else
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
+
+
+def check_word(name: str, value: Any, words: Sequence[str]) -> None:
+    """Refuse a word that is not one of ``words``.
+
+    :raises ValueError: if it is another
+    """
+    if value not in words:
+        choices = " or ".join(repr(word) for word in words)
+        raise ValueError(f"{name} must be {choices}, got {value!r}")
+
+
+def check_policy(policy: Any, aliases: dict[str, type[BasePolicy]]) -> None:
+    """Refuse a policy that has no actor and critic with an optimizer each.
+
+    :raises TypeError: if it is a class of another kind
+    :raises ValueError: if it is an unknown name
+    """
+    if isinstance(policy, str):
+        check_word("policy", policy, tuple(aliases))
+    elif not (isinstance(policy, type) and issubclass(policy, aliases["MlpPolicy"])):
+        raise TypeError(
+            f"policy must be {' or '.join(aliases)} or a subclass of TDACPolicy, got {policy!r}"
+        )
+
+
+def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+    """Refuse spaces that SB3's networks and distributions have no form for.
+
+    :raises ValueError: if a space is not supported
+    """
+    leaves = [observation_space]
+    if isinstance(observation_space, spaces.Dict):
+        leaves = list(observation_space.spaces.values())
+    if not all(isinstance(leaf, LEAF_SPACES) for leaf in leaves):
+        raise ValueError(
+            "the observation_space must be Box, Discrete, MultiDiscrete, MultiBinary or a Dict of "
+            f"these, got {observation_space}: gymnasium.wrappers.FlattenObservation may help"
+        )
+    one_axis = {spaces.MultiDiscrete: "nvec", spaces.MultiBinary: "shape"}
+    flat = all(
+        np.ndim(getattr(action_space, name)) == 1 and len(action_space.shape or ()) == 1
+        for kind, name in one_axis.items()
+        if isinstance(action_space, kind)
+    )
+    if not isinstance(action_space, LEAF_SPACES) or not flat:
+        raise ValueError(
+            "the action_space must be Box, Discrete, or MultiDiscrete or MultiBinary of one axis, "
+            f"got {action_space}: wrap the environment"
+        )
+
+
+def check_extractor(
+    observation_space: spaces.Space[Any],
+    features_extractor_class: type[BaseFeaturesExtractor],
+    normalize_images: bool,
+) -> None:
+    """Refuse a policy whose features extractor cannot take the observations.
+
+    :raises ValueError: naming the policy that can
+    """
+    is_dict = isinstance(observation_space, spaces.Dict)
+    if is_dict and features_extractor_class in (FlattenExtractor, NatureCNN):
+        raise ValueError(
+            f"policy must be 'MultiInputPolicy' for dict observations, got {observation_space}"
+        )
+    if not is_dict and issubclass(features_extractor_class, CombinedExtractor):
+        raise ValueError(
+            "policy must be 'MlpPolicy' or 'CnnPolicy': 'MultiInputPolicy' is for dict "
+            f"observations, got {observation_space}"
+        )
+    if issubclass(features_extractor_class, NatureCNN) and not is_image_space(
+        observation_space, check_channels=False, normalized_image=not normalize_images
+    ):
+        raise ValueError(
+            "policy must be 'MlpPolicy': 'CnnPolicy' is for images (a uint8 Box in [0, 255] of "
+            f"three axes, or normalize_images=False for floats), got {observation_space}"
+        )
+
+
+def check_observation(obs: Any, env: VecEnv) -> None:
+    """Refuse observations that are not in the environment's space.
+
+    Bounds do not count behind ``VecNormalize``, which leaves them.
+
+    :param obs: one observation of each environment
+    :param env: environment
+    :raises ValueError: naming the space
+    """
+    rows = obs if isinstance(obs, dict) else {"observation": obs}
+    space = env.observation_space
+    leaves = space.spaces if isinstance(space, spaces.Dict) else {"observation": space}
+    for key, leaf in leaves.items():
+        row = np.asarray(rows[key])
+        fits = row.shape == (env.num_envs, *(leaf.shape or ())) and np.isfinite(row).all()
+        if fits and unwrap_vec_normalize(env) is None:
+            fits = all(leaf.contains(one.astype(leaf.dtype)) for one in row)
+        if not fits:
+            raise ValueError(
+                f"env gave an observation {key!r} outside of its observation_space {leaf}: {row}; "
+                "mend the space or the environment"
+            )
+
+
+def check_model_file(path: str | pathlib.Path | io.BufferedIOBase) -> None:
+    """Refuse a file that TDAC did not save.
+
+    :raises ValueError: if it is no SB3 model, or one of another algorithm
+    """
+    file = open_path(path, "r", suffix="zip")
+    start = file.tell()
+    try:
+        with zipfile.ZipFile(file) as archive:
+            is_tdac = "critic_learning_rate" in json.loads(archive.read("data"))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ValueError(f"path must be a model saved by TDAC.save, got {path}: {error}") from error
+    finally:
+        if file is path:
+            file.seek(start)
+        else:
+            file.close()
+    if not is_tdac:
+        raise ValueError(
+            f"path must be a model saved by TDAC.save, got one of another class: {path}"
+        )
+
+
+def check_std(std_bounds: tuple[float, float], std_init: float) -> None:
+    """Refuse bounds that are not 0 < lower <= upper, and an initial std outside of them.
+
+    :raises TypeError: if they are not numbers
+    :raises ValueError: if they are out of range
+    """
+    try:
+        low, high = std_bounds
+    except (TypeError, ValueError):
+        raise TypeError(f"std_bounds must be a pair like (0.05, 1.0), got {std_bounds!r}") from None
+    check_real("std_bounds[0]", low, low=0.0, open_low=True)
+    if high != math.inf:
+        check_real("std_bounds[1]", high)
+    if low > high:
+        raise ValueError(f"std_bounds must be (lower, upper), got {std_bounds}: swap them")
+    check_real("std_init", std_init)
+    if not low <= std_init <= high:
+        raise ValueError(f"std_init must be within std_bounds {std_bounds}, got {std_init}")

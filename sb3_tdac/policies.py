@@ -1,0 +1,299 @@
+"""Actor and critic: two networks that share nothing by default, each with its own optimizer."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import get_action_dim, preprocess_obs
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+    NatureCNN,
+)
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import Tensor, nn
+
+from sb3_tdac.checks import check_bool, check_extractor, check_std
+from sb3_tdac.distributions import DiagGaussian
+from sb3_tdac.running import ObservationNormalizer
+
+
+class TDACPolicy(ActorCriticPolicy):
+    """The actor mu(x), sigma(x) of (4.24) and the critic V(x), SB3's networks with two optimizers.
+
+    For a ``Box`` the actor gives a mean and a std for each state. With ``scale_actions`` and a
+    bounded ``Box``, both live in units of half the action range around its middle and the mean goes
+    through tanh; otherwise in raw units with a linear mean. ``predict`` and ``unscale_action`` turn
+    an action into what the environment gets. Other spaces have SB3's own distributions.
+
+    :param observation_space: space of one observation
+    :param action_space: space of one action
+    :param lr_schedule: learning rate of the actor, a function of the remaining progress
+    :param critic_lr_schedule: learning rate of the critic; ``None``: the actor's
+    :param net_arch: hidden layers; ``dict(pi=[...], vf=[...])`` or a list for both
+    :param activation_fn: activation of the hidden layers
+    :param ortho_init: orthogonal initialization with SB3's gains
+    :param features_extractor_class: network from observations to features
+    :param features_extractor_kwargs: its arguments
+    :param share_features_extractor: the actor uses the critic's extractor, which then learns from
+        the critic's loss alone
+    :param normalize_images: divide images by 255
+    :param normalize_observation: shift and divide observations by their running mean and std, which
+        are saved with the policy; images and discrete observations stay as they are
+    :param optimizer_class: optimizer of the actor
+    :param optimizer_kwargs: its arguments without the learning rate
+    :param critic_optimizer_class: optimizer of the critic; ``None``: the actor's
+    :param critic_optimizer_kwargs: its arguments without the learning rate
+    :param std_bounds: lower and upper bound of the std; the upper may be infinite
+    :param std_init: std of the untrained actor
+    :param scale_actions: use the units of the action space's range
+    :raises ValueError: if ``std_bounds`` or ``std_init`` are out of range
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        critic_lr_schedule: Schedule | None = None,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        activation_fn: type[nn.Module] = nn.Tanh,
+        ortho_init: bool = True,
+        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        share_features_extractor: bool = False,
+        normalize_images: bool = True,
+        normalize_observation: bool = True,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.RMSprop,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        critic_optimizer_class: type[torch.optim.Optimizer] | None = None,
+        critic_optimizer_kwargs: dict[str, Any] | None = None,
+        std_bounds: tuple[float, float] = (0.05, 1.0),
+        std_init: float = 0.5,
+        scale_actions: bool = True,
+    ):
+        check_extractor(observation_space, features_extractor_class, normalize_images)
+        check_std(std_bounds, std_init)
+        check_bool("scale_actions", scale_actions)
+        check_bool("share_features_extractor", share_features_extractor)
+        if optimizer_kwargs is None:
+            optimizer_kwargs = default_optimizer_kwargs(optimizer_class)
+        if critic_optimizer_kwargs is None:
+            critic_optimizer_kwargs = (
+                optimizer_kwargs
+                if critic_optimizer_class in (None, optimizer_class)
+                else default_optimizer_kwargs(critic_optimizer_class)
+            )
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=net_arch,
+            activation_fn=activation_fn,
+            ortho_init=ortho_init,
+            features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=dict(features_extractor_kwargs or {}),
+            share_features_extractor=share_features_extractor,
+            normalize_images=normalize_images,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        self.critic_optimizer_class = critic_optimizer_class or optimizer_class
+        self.critic_optimizer_kwargs = critic_optimizer_kwargs
+        self.std_bounds, self.std_init, self.scale_actions = std_bounds, std_init, scale_actions
+        self.normalize_observation = normalize_observation
+        if normalize_observation:
+            self.observation_normalizer = ObservationNormalizer(observation_space)
+        if isinstance(action_space, spaces.Box):
+            self._build_gaussian(action_space)
+        self._build_optimizers(lr_schedule, critic_lr_schedule or lr_schedule)
+
+    def _build_gaussian(self, action_space: spaces.Box) -> None:
+        """Put a std for each state in the place of A2C's one std."""
+        del self.log_std
+        action_dist = DiagGaussian(get_action_dim(action_space))
+        self.std_net = action_dist.proba_distribution_net(
+            self.mlp_extractor.latent_dim_pi, self.std_init
+        )
+        bounded = np.isfinite([action_space.low, action_space.high]).all()
+        self._squash_output = self.scale_actions and bool(bounded)
+
+    def _build_optimizers(self, lr_schedule: Schedule, critic_lr_schedule: Schedule) -> None:
+        actor = list(self.actor_modules().parameters())
+        critic = list(self.critic_modules().parameters())
+        if {*actor} & {*critic} or {*actor, *critic} != {*self.parameters()}:
+            raise ValueError(
+                "every parameter of the policy must belong to either actor_modules() or "
+                "critic_modules(): override them to fit your networks"
+            )
+        self.optimizer = self.optimizer_class(actor, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+        self.critic_optimizer = self.critic_optimizer_class(
+            critic,
+            lr=critic_lr_schedule(1),  # type: ignore[call-arg]
+            **self.critic_optimizer_kwargs,
+        )
+
+    def actor_modules(self) -> nn.ModuleList:
+        r"""The modules whose parameters are $\theta$, stepped by ``optimizer``."""
+        modules = [self.mlp_extractor.policy_net, self.action_net]
+        if isinstance(self.action_space, spaces.Box):
+            modules.append(self.std_net)
+        if not self.share_features_extractor:
+            modules.append(self.pi_features_extractor)
+        return nn.ModuleList(modules)
+
+    def critic_modules(self) -> nn.ModuleList:
+        r"""The modules whose parameters are $\phi$, stepped by ``critic_optimizer``."""
+        return nn.ModuleList(
+            [self.vf_features_extractor, self.mlp_extractor.value_net, self.value_net]
+        )
+
+    def get_distribution(self, obs: PyTorchObs) -> Distribution:
+        r"""$\pi_\theta(\cdot | x)$.
+
+        :param obs: B observations
+        :return: distribution of B actions, in the units of ``evaluate_actions``
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.share_features_extractor):
+            features = self.extract_features(obs, self.pi_features_extractor)
+        latent = self.mlp_extractor.forward_actor(features)
+        if not isinstance(self.action_space, spaces.Box):
+            return self._get_action_dist_from_latent(latent)
+        mean = self.action_net(latent)
+        if self.squash_output:
+            mean = mean.tanh()
+        std = nn.functional.softplus(self.std_net(latent)).clamp(*self.std_bounds)
+        return DiagGaussian(mean.shape[1]).proba_distribution(mean, std)
+
+    def predict_values(self, obs: PyTorchObs) -> Tensor:
+        r"""$V_\phi(x)$.
+
+        :param obs: B observations
+        :return: (B, 1)
+        """
+        features = self.extract_features(obs, self.vf_features_extractor)
+        values: Tensor = self.value_net(self.mlp_extractor.forward_critic(features))
+        return values
+
+    def forward(
+        self, obs: PyTorchObs, deterministic: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Action, value and log-density of the action.
+
+        :param obs: B observations
+        :param deterministic: take the most likely action
+        :return: (B, *action shape) in the units of ``evaluate_actions``, (B, 1), (B,)
+        """
+        distribution = self.get_distribution(obs)
+        actions = distribution.get_actions(deterministic)
+        log_prob = distribution.log_prob(actions)
+        shape = self.action_space.shape or ()
+        return actions.reshape(-1, *shape), self.predict_values(obs), log_prob
+
+    def evaluate_actions(
+        self, obs: PyTorchObs, actions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Value, log-density and entropy.
+
+        :param obs: B observations
+        :param actions: (B, *action shape) or (B, A), as sampled
+        :return: (B, 1), (B,), (B,)
+        """
+        distribution = self.get_distribution(obs)
+        log_prob = distribution.log_prob(self._flatten_actions(actions))
+        return self.predict_values(obs), log_prob, distribution.entropy()
+
+    def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
+        """From the units of the density to what the environment gets, clipped to its bounds.
+
+        :param scaled_action: (B, *action shape) action as sampled
+        :return: (B, *action shape) action in the action space
+        """
+        low, high = self.action_space.low, self.action_space.high  # type: ignore[attr-defined]
+        if self.squash_output:
+            scaled_action = super().unscale_action(scaled_action)
+        clipped: NDArray[Any] = np.clip(scaled_action, low, high)
+        return clipped
+
+    def _flatten_actions(self, actions: Tensor) -> Tensor:
+        if isinstance(self.action_space, spaces.Discrete):
+            return actions.long().flatten()
+        return actions.reshape(len(actions), -1)
+
+    def extract_features(  # type: ignore[override]
+        self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor
+    ) -> Tensor:
+        """Preprocess, normalize, and extract.
+
+        :param obs: B observations
+        :param features_extractor: ``pi_features_extractor`` or ``vf_features_extractor``
+        :return: (B, features_dim)
+        """
+        obs = self._preprocess(obs)
+        if self.normalize_observation:
+            obs = self.observation_normalizer(obs)
+        features: Tensor = features_extractor(obs)
+        return features
+
+    def update_observation_stats(self, obs: PyTorchObs) -> None:
+        """Take observations into the running mean and std, where the policy has them.
+
+        :param obs: B observations
+        """
+        if self.normalize_observation:
+            self.observation_normalizer.update(self._preprocess(obs))
+
+    def _preprocess(self, obs: PyTorchObs) -> Any:
+        return preprocess_obs(obs, self.observation_space, normalize_images=self.normalize_images)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """What ``policy.save`` needs to build the policy again."""
+        data = super()._get_constructor_parameters()
+        for name in ("use_sde", "log_std_init", "squash_output", "full_std", "use_expln"):
+            del data[name]
+        return data | dict(
+            share_features_extractor=self.share_features_extractor,
+            normalize_observation=self.normalize_observation,
+            critic_optimizer_class=self.critic_optimizer_class,
+            critic_optimizer_kwargs=self.critic_optimizer_kwargs,
+            std_bounds=self.std_bounds,
+            std_init=self.std_init,
+            scale_actions=self.scale_actions,
+        )
+
+
+class TDACCnnPolicy(TDACPolicy):
+    """``TDACPolicy`` for images, with SB3's ``NatureCNN``.
+
+    :param args: the spaces and the learning rate schedule, as ``TDACPolicy``
+    :param kwargs: the other arguments of ``TDACPolicy``
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"features_extractor_class": NatureCNN, **kwargs})
+
+
+class TDACMultiInputPolicy(TDACPolicy):
+    """``TDACPolicy`` for dict observations, with SB3's ``CombinedExtractor``.
+
+    :param args: the spaces and the learning rate schedule, as ``TDACPolicy``
+    :param kwargs: the other arguments of ``TDACPolicy``
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"features_extractor_class": CombinedExtractor, **kwargs})
+
+
+MlpPolicy, CnnPolicy, MultiInputPolicy = TDACPolicy, TDACCnnPolicy, TDACMultiInputPolicy
+
+
+def default_optimizer_kwargs(optimizer_class: type[torch.optim.Optimizer]) -> dict[str, Any]:
+    """The arguments that SB3 gives its optimizers: RMSprop as in A2C, Adam as in PPO."""
+    if optimizer_class is torch.optim.RMSprop:
+        return {"alpha": 0.99, "eps": 1e-5}
+    return {"eps": 1e-5} if optimizer_class is torch.optim.Adam else {}

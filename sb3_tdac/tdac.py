@@ -1,0 +1,321 @@
+"""TDAC: the one-step temporal-difference advantage actor-critic, (4.19)-(4.26)."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import explained_variance, obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from sb3_tdac import equations
+from sb3_tdac.base import TwoOptimizerAlgorithm
+from sb3_tdac.checks import check_bool, check_integer, check_policy, check_real, check_word
+from sb3_tdac.distributions import DiagGaussian
+from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
+from sb3_tdac.running import CLIP, RunningMeanStd
+from sb3_tdac.schedules import ScheduleArgument
+from sb3_tdac.transitions import TransitionBuffer, Transitions
+
+#: Keyword arguments that turn every departure from the text off: (4.19)-(4.26) and nothing else.
+TEXTBOOK: dict[str, Any] = dict(
+    ent_coef=0.0,
+    max_grad_norm=None,
+    normalize_advantage=False,
+    normalize_reward=False,
+    normalize_observation=False,
+    critic_gradient="semi",
+    critic_first=True,
+    critic_steps=1,
+    loss_reduction="sum",
+    discount_states=False,
+    policy_kwargs=dict(std_bounds=(1e-6, float("inf")), scale_actions=False),
+)
+
+
+class TDAC(TwoOptimizerAlgorithm):
+    r"""One-step TD advantage actor-critic with a state-dependent diagonal Gaussian.
+
+    Every ``n_steps`` steps of each environment: gradient steps of the critic on (4.20), the
+    advantage (4.21), and one gradient step of the actor on (4.22), which is (4.23).
+
+    :param policy: ``"MlpPolicy"``, ``"CnnPolicy"``, ``"MultiInputPolicy"``, or a ``TDACPolicy``
+    :param env: environment, or the id of a registered one
+    :param learning_rate: $\alpha$ of (4.23), the actor's: a number, a callable of the remaining
+        progress (1 to 0), or a string like ``"lin_7e-4"``
+    :param critic_learning_rate: the critic's, likewise; ``None``: the actor's
+    :param n_steps: steps of each environment between updates
+    :param gamma: discount factor, in [0, 1]
+    :param ent_coef: weight of the entropy bonus, a number, callable or string
+    :param max_grad_norm: clip the gradient of each network to this norm; ``None``: do not clip
+    :param normalize_advantage: shift and divide the advantages of a batch by their mean and std
+    :param normalize_reward: divide rewards by the running std of the discounted return
+    :param normalize_observation: shift and divide observations by their running mean and std
+    :param critic_gradient: ``"semi"``: the target of (4.20) is constant; ``"residual"``: it is not
+    :param critic_first: the advantage comes from the updated critic; False: from the old one
+    :param critic_steps: gradient steps of the critic in each update
+    :param loss_reduction: ``"sum"`` over the batch as in (4.20) and (4.22), or ``"mean"``
+    :param discount_states: weight the terms of (4.22) with $\gamma^t$, as in (4.6)
+    :param stats_window_size: episodes over which ``rollout/`` figures are averaged
+    :param tensorboard_log: folder of the TensorBoard log; ``None``: no log
+    :param policy_kwargs: arguments of ``TDACPolicy``
+    :param verbose: 0: no output, 1: information, 2: debugging
+    :param seed: seed of all random generators
+    :param device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    :param _init_setup_model: build the networks now
+    :raises TypeError: if an argument has the wrong type
+    :raises ValueError: if an argument is out of range, or a space is not supported
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+    rollout_buffer: TransitionBuffer  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        policy: str | type[TDACPolicy],
+        env: GymEnv | str | None,
+        learning_rate: ScheduleArgument = 1e-3,
+        critic_learning_rate: ScheduleArgument | None = 3e-3,
+        n_steps: int = 4,
+        gamma: float = 0.99,
+        ent_coef: ScheduleArgument = 0.05,
+        max_grad_norm: float | None = 0.5,
+        normalize_advantage: bool = False,
+        normalize_reward: bool = True,
+        normalize_observation: bool = True,
+        critic_gradient: equations.CriticGradient = "semi",
+        critic_first: bool = True,
+        critic_steps: int = 2,
+        loss_reduction: equations.Reduction = "sum",
+        discount_states: bool = False,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ):
+        check_policy(policy, self.policy_aliases)
+        super().__init__(
+            policy,
+            None,  # type: ignore[arg-type]  # _adopt_env: SB3 asserts bounds that TDAC does not need
+            learning_rate=learning_rate,  # type: ignore[arg-type]
+            n_steps=n_steps,
+            gamma=gamma,
+            gae_lambda=0.0,  # one step
+            ent_coef=ent_coef,  # type: ignore[arg-type]
+            vf_coef=1.0,  # the critic has a loss of its own
+            max_grad_norm=max_grad_norm,  # type: ignore[arg-type]
+            use_sde=False,
+            sde_sample_freq=-1,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=False,
+        )
+        self.critic_learning_rate = critic_learning_rate
+        self.normalize_advantage = normalize_advantage
+        self.normalize_reward = normalize_reward
+        self.normalize_observation = normalize_observation
+        self.critic_gradient = critic_gradient
+        self.critic_first = critic_first
+        self.critic_steps = critic_steps
+        self.loss_reduction = loss_reduction
+        self.discount_states = discount_states
+        self._elapsed_steps = np.zeros(0, np.int64)
+        self._discounted_return = np.zeros(0)
+        self._log_interval: int | None = 1
+        self._updates_before_learn = 0
+        if env is not None:
+            self._adopt_env(env)
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        self._check_arguments()
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self.rollout_buffer = TransitionBuffer(
+            self.n_steps, self.n_envs, self.observation_space, self.action_space
+        )
+        self.policy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space,
+            self.action_space,
+            self.lr_schedule,
+            critic_lr_schedule=self.critic_lr_schedule,
+            normalize_observation=self.normalize_observation,
+            **self.policy_kwargs,
+        ).to(self.device)
+        self.return_stats = RunningMeanStd(()).double()
+        if len(self._elapsed_steps) != self.n_envs:
+            self._elapsed_steps = np.zeros(self.n_envs, np.int64)
+            self._discounted_return = np.zeros(self.n_envs)
+        self._maybe_recommend_cpu("TDACPolicy")
+
+    def _check_arguments(self) -> None:
+        check_integer("n_steps", self.n_steps, low=1)
+        check_real("gamma", self.gamma, low=0.0, high=1.0)
+        if self.max_grad_norm is not None:
+            check_real("max_grad_norm (None: no clipping)", self.max_grad_norm, 0.0, open_low=True)
+        check_integer("critic_steps", self.critic_steps, low=1)
+        check_integer("stats_window_size", self._stats_window_size, low=1)
+        check_word("critic_gradient", self.critic_gradient, ("semi", "residual"))
+        check_word("loss_reduction", self.loss_reduction, ("sum", "mean"))
+        for name in (
+            "normalize_advantage",
+            "normalize_reward",
+            "normalize_observation",
+            "critic_first",
+            "discount_states",
+        ):
+            check_bool(name, getattr(self, name))
+        if self.normalize_advantage and self.n_steps * self.n_envs == 1:
+            raise ValueError(
+                "normalize_advantage=True needs n_steps * n_envs > 1, got 1: "
+                "one advantage has no std; raise n_steps"
+            )
+
+    def collect_rollouts(  # type: ignore[override]
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: TransitionBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
+        """Fill the buffer. Neither the critic nor a density is evaluated.
+
+        In the callback's locals, ``actions`` are as sampled, in the units that
+        ``policy.evaluate_actions`` takes, and ``clipped_actions`` what the environment got.
+
+        :param env: training environment
+        :param callback: called at every step
+        :param rollout_buffer: where the transitions go
+        :param n_rollout_steps: steps of each environment
+        :return: False if the callback stopped the training
+        :raises ValueError: if an action, reward or observation is not finite
+        """
+        assert self._last_obs is not None and self._last_episode_starts is not None
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+        for _ in range(n_rollout_steps):
+            with torch.no_grad():
+                obs_tensor = obs_as_tensor(self._last_obs, self.device)
+                actions = self.policy.get_distribution(obs_tensor).sample().cpu().numpy()
+            clipped_actions = actions = actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
+            if isinstance(self.action_space, spaces.Box):
+                clipped_actions = self.policy.unscale_action(actions)
+            new_obs, rewards, dones, infos = env.step(clipped_actions)
+
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+
+            self._elapsed_steps = np.where(self._last_episode_starts, 0, self._elapsed_steps + 1)
+            rollout_buffer.add(self._last_obs, actions, rewards, dones, infos, self._elapsed_steps)
+            self._last_obs, self._last_episode_starts = new_obs, dones
+        rollout_buffer.finish(new_obs)
+        rollout_buffer.check_finite()
+        if self.normalize_reward:
+            self._normalize_rewards(rollout_buffer)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _normalize_rewards(self, rollout_buffer: TransitionBuffer) -> None:
+        """Divide the rewards by the running std of the discounted return, clipped to +-10."""
+        returns = np.zeros_like(rollout_buffer.rewards, dtype=np.float64)
+        for step, rewards in enumerate(rollout_buffer.rewards):
+            going_on = rollout_buffer.elapsed_steps[step] > 0
+            self._discounted_return = rewards + self.gamma * going_on * self._discounted_return
+            returns[step] = self._discounted_return
+        self.return_stats.update(torch.as_tensor(returns.flatten()))
+        scaled = rollout_buffer.rewards / self.return_stats.std.item()
+        rollout_buffer.rewards[:] = scaled.clip(-CLIP, CLIP)
+
+    def train(self) -> None:
+        """One update from the rollout: critic, advantage, actor."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rates()
+        batch = self.rollout_buffer.get(self.device)
+
+        if not self.critic_first:
+            value, target = self._value_and_target(batch)
+        for _ in range(self.critic_steps):
+            critic_value, critic_target = self._value_and_target(batch)  # (4.19)
+            critic_loss = equations.critic_loss(  # (4.20)
+                critic_value, critic_target, self.critic_gradient, self.loss_reduction
+            )
+            self._step(self.policy.critic_optimizer, critic_loss)
+        if self.critic_first:
+            value, target = self._value_and_target(batch)
+
+        advantage = equations.td_advantage(value, target)  # (4.21)
+        if self.normalize_advantage:
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        if self.discount_states:
+            advantage = self.gamma**batch.elapsed_steps * advantage  # (4.6)
+        distribution = self.policy.get_distribution(batch.state)  # (4.24)
+        log_prob, entropy = distribution.log_prob(batch.action), distribution.entropy()  # (4.26)
+        actor_loss = equations.actor_loss(log_prob, advantage, self.loss_reduction)  # (4.22)
+        bonus = equations.reduce(entropy, self.loss_reduction)  # type: ignore[arg-type]
+        ent_coef = self.ent_coef_schedule(self._current_progress_remaining)
+        self._step(self.policy.optimizer, actor_loss - ent_coef * bonus)  # (4.23)
+
+        self.policy.update_observation_stats(batch.state)
+        self._n_updates += 1
+        if self._is_logged():
+            self._log_update(critic_loss, actor_loss, value, target, distribution)
+
+    def _value_and_target(self, batch: Transitions) -> tuple[Tensor, Tensor]:
+        """V(x) and (4.19), from one pass over all states of the rollout."""
+        values = self.policy.predict_values(batch.states).flatten()
+        value, next_value = values[: len(batch.reward)], values[batch.successor]
+        return value, equations.td_target(batch.reward, batch.terminated, next_value, self.gamma)
+
+    def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.max_grad_norm is not None:
+            clip_grad_norm_(optimizer.param_groups[0]["params"], self.max_grad_norm)
+        optimizer.step()
+
+    def _log_update(
+        self,
+        critic_loss: Tensor,
+        actor_loss: Tensor,
+        value: Tensor,
+        target: Tensor,
+        distribution: Distribution,
+    ) -> None:
+        value, target = value.detach(), target.detach()
+        record = self.logger.record
+        record("train/n_updates", self._n_updates, exclude="tensorboard")
+        record("train/learning_rate", self.policy.optimizer.param_groups[0]["lr"])
+        record("train/critic_learning_rate", self.policy.critic_optimizer.param_groups[0]["lr"])
+        record("train/critic_loss", critic_loss.item())
+        record("train/actor_loss", actor_loss.item())
+        record("train/entropy", distribution.entropy().mean().item())  # type: ignore[union-attr]
+        record("train/td_error", equations.td_advantage(value, target).abs().mean().item())
+        record(
+            "train/explained_variance",
+            explained_variance(value.cpu().numpy(), target.cpu().numpy()),
+        )
+        if isinstance(distribution, DiagGaussian):
+            record("train/std", distribution.std.mean().item())

@@ -1,0 +1,200 @@
+"""What one rollout saw, and which successor states ended an episode."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.preprocessing import get_action_dim, get_obs_shape
+from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.common.utils import obs_as_tensor
+from torch import Tensor
+
+NumpyObs = NDArray[Any] | dict[str, NDArray[Any]]
+
+
+class Transitions(NamedTuple):
+    """A batch of B = n_steps * n_envs transitions (x, u, r, x', terminated).
+
+    States are stored once: ``states[:B]`` are the x, ``states[successor]`` the x'.
+
+    :param states: (B + n_envs + number of time limits, *observation shape)
+    :param successor: (B,) row of x' in ``states``; of no meaning where ``terminated``
+    :param action: (B, A), or (B,) if ``Discrete``, the action as sampled
+    :param reward: (B,)
+    :param terminated: (B,) bool
+    :param elapsed_steps: (B,) steps since the start of the episode, the t of (4.6)
+    """
+
+    states: PyTorchObs
+    successor: Tensor
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
+    elapsed_steps: Tensor
+
+    @property
+    def state(self) -> PyTorchObs:
+        """The B states x."""
+        if isinstance(self.states, dict):
+            return {key: rows[: len(self.reward)] for key, rows in self.states.items()}
+        return self.states[: len(self.reward)]
+
+
+class TransitionBuffer:
+    """``n_steps`` transitions from each of ``n_envs`` environments.
+
+    Row (t, e) of the observations is the state of environment e before step t; its successor is row
+    (t + 1, e), unless the episode ended there and that row is a reset observation. A terminal state
+    needs no value. A time limit adds its ``terminal_observation`` as a row of its own.
+
+    :param n_steps: steps of each environment
+    :param n_envs: number of environments
+    :param observation_space: space of one observation
+    :param action_space: space of one action
+    """
+
+    def __init__(
+        self,
+        n_steps: int,
+        n_envs: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+    ):
+        self.n_steps, self.n_envs = n_steps, n_envs
+        self.observations = _allocate((n_steps + 1, n_envs), observation_space)
+        self.actions = _allocate_actions((n_steps, n_envs), action_space)
+        self.rewards = np.zeros((n_steps, n_envs), np.float32)
+        self.terminated = np.zeros((n_steps, n_envs), bool)
+        self.elapsed_steps = np.zeros((n_steps, n_envs), np.int64)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the rollout."""
+        self.step = 0
+        self.time_limits: list[tuple[int, NumpyObs]] = []
+
+    def add(
+        self,
+        obs: Any,
+        actions: NDArray[Any],
+        rewards: NDArray[Any],
+        dones: NDArray[Any],
+        infos: list[dict[str, Any]],
+        elapsed_steps: NDArray[Any],
+    ) -> None:
+        """Store one step of every environment.
+
+        :param obs: (n_envs, *observation shape) x, before the step
+        :param actions: (n_envs, *action shape) u, as sampled
+        :param rewards: (n_envs,) r
+        :param dones: (n_envs,) the episode ended, for either reason
+        :param infos: one for each environment; ``TimeLimit.truncated`` tells the reason
+        :param elapsed_steps: (n_envs,) steps since the start of the episode, the t of (4.6)
+        :raises ValueError: if a time limit comes without ``terminal_observation``
+        """
+        _store(self.observations, self.step, obs)
+        self.actions[self.step] = np.reshape(actions, self.actions.shape[1:])
+        self.rewards[self.step] = rewards
+        self.terminated[self.step] = dones
+        self.elapsed_steps[self.step] = elapsed_steps
+        for env in np.flatnonzero(dones):
+            if infos[env].get("TimeLimit.truncated", False):
+                if infos[env].get("terminal_observation") is None:
+                    raise ValueError(
+                        f"infos[{env}] has TimeLimit.truncated but no terminal_observation: the "
+                        "VecEnv must add it, because the value of the state it was cut in is needed"
+                    )
+                self.terminated[self.step, env] = False
+                transition = self.step * self.n_envs + int(env)
+                self.time_limits.append((transition, infos[env]["terminal_observation"]))
+        self.step += 1
+
+    def finish(self, obs: Any) -> None:
+        """Store the observation after the last step.
+
+        :param obs: (n_envs, *observation shape)
+        """
+        _store(self.observations, self.step, obs)
+
+    def check_finite(self) -> None:
+        """Refuse a rollout with a NaN or an infinity in it.
+
+        :raises ValueError: naming what, at which step of the rollout and in which environment
+        """
+        arrays = {"action": self.actions, "reward": self.rewards}
+        if isinstance(self.observations, dict):
+            arrays |= {f"observation {key!r}": obs for key, obs in self.observations.items()}
+        else:
+            arrays["observation"] = self.observations
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                step, env = np.argwhere(~np.isfinite(array))[0][:2]
+                raise ValueError(
+                    f"{name} is not finite at step {step} of the rollout in environment {env}: "
+                    "check the environment, or lower the learning rates"
+                )
+
+    def get(self, device: torch.device) -> Transitions:
+        """The rollout as one batch, steps first, environments within a step.
+
+        :param device: where to put it
+        :return: B = n_steps * n_envs transitions
+        """
+        batch_size = self.n_steps * self.n_envs
+        successor = np.arange(batch_size) + self.n_envs
+        for row, (transition, _) in enumerate(self.time_limits):
+            successor[transition] = batch_size + self.n_envs + row
+        return Transitions(
+            states=obs_as_tensor(self._states(), device),
+            successor=torch.as_tensor(successor, device=device),
+            action=torch.as_tensor(
+                self.actions.reshape(batch_size, *self.actions.shape[2:]), device=device
+            ),
+            reward=torch.as_tensor(self.rewards.reshape(-1), device=device),
+            terminated=torch.as_tensor(self.terminated.reshape(-1), device=device),
+            elapsed_steps=torch.as_tensor(self.elapsed_steps.reshape(-1), device=device),
+        )
+
+    def _states(self) -> NumpyObs:
+        """All states of the rollout in rows, those of the time limits last."""
+        last = [observation for _, observation in self.time_limits]
+        if isinstance(self.observations, dict):
+            return {
+                key: _rows(stored, [np.asarray(obs[key]) for obs in last])
+                for key, stored in self.observations.items()
+            }
+        return _rows(self.observations, [np.asarray(obs) for obs in last])
+
+
+def _allocate_actions(shape: tuple[int, int], space: spaces.Space[Any]) -> NDArray[Any]:
+    if isinstance(space, spaces.Discrete):
+        return np.zeros(shape, np.int64)
+    dtype = np.float32 if isinstance(space, spaces.Box) else np.int64
+    return np.zeros((*shape, get_action_dim(space)), dtype)
+
+
+def _allocate(shape: tuple[int, int], space: spaces.Space[Any]) -> NumpyObs:
+    if isinstance(space, spaces.Dict):
+        return {key: _zeros(shape, leaf) for key, leaf in space.spaces.items()}
+    return _zeros(shape, space)
+
+
+def _zeros(shape: tuple[int, int], space: spaces.Space[Any]) -> NDArray[Any]:
+    return np.zeros((*shape, *get_obs_shape(space)), space.dtype)
+
+
+def _store(observations: NumpyObs, step: int, obs: Any) -> None:
+    if isinstance(observations, dict):
+        for key, stored in observations.items():
+            stored[step] = np.reshape(obs[key], stored[step].shape)
+    else:
+        observations[step] = np.reshape(obs, observations[step].shape)
+
+
+def _rows(stored: NDArray[Any], last: list[NDArray[Any]]) -> NDArray[Any]:
+    rows = stored.reshape(-1, *stored.shape[2:])
+    if not last:
+        return rows
+    return np.concatenate([rows, np.reshape(last, (len(last), *rows.shape[1:]))])
