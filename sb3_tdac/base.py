@@ -138,11 +138,11 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         try:
             super().set_parameters(load_path_or_dict, exact_match, device)
         except Exception:
-            super().set_parameters(before, exact_match=True, device=device)
+            super().set_parameters(before, exact_match=True, device=device)  # type: ignore[arg-type]
             raise
 
     @classmethod
-    def load(  # type: ignore[override]
+    def load(
         cls: type[SelfAlgorithm],
         path: str | pathlib.Path | io.BufferedIOBase,
         env: GymEnv | None = None,

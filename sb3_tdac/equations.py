@@ -6,13 +6,9 @@ would broadcast to ``(B, B)`` without a word.
 """
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
-
-Reduction = Literal["sum", "mean"]
-CriticGradient = Literal["semi", "residual"]
 
 
 def td_target(reward: Tensor, terminated: Tensor, next_value: Tensor, gamma: float) -> Tensor:
@@ -41,8 +37,8 @@ def td_target(reward: Tensor, terminated: Tensor, next_value: Tensor, gamma: flo
 def critic_loss(
     value: Tensor,
     target: Tensor,
-    gradient: CriticGradient = "semi",
-    reduction: Reduction = "sum",
+    gradient: str = "semi",
+    reduction: str = "sum",
 ) -> Tensor:
     r"""(4.20) $\frac{1}{2} \sum_i \| r_i + \gamma V_\phi(x_{i+1}) - V_\phi(x_i) \|^2$.
 
@@ -84,7 +80,7 @@ def td_advantage(value: Tensor, target: Tensor) -> Tensor:
     return target - value
 
 
-def actor_loss(log_prob: Tensor, advantage: Tensor, reduction: Reduction = "sum") -> Tensor:
+def actor_loss(log_prob: Tensor, advantage: Tensor, reduction: str = "sum") -> Tensor:
     r"""(4.22) $-\sum_i \log \pi_\theta(u_i | x_i) A_\phi(x_i, u_i)$; its gradient step is (4.23).
 
     The gradient reaches ``log_prob`` only; the advantage is a constant.
@@ -136,7 +132,7 @@ def gaussian_entropy(std: Tensor) -> Tensor:
     return (std.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(dim=1)
 
 
-def reduce(terms: Tensor, reduction: Reduction) -> Tensor:
+def reduce(terms: Tensor, reduction: str) -> Tensor:
     """Sum over the batch, as the text has it, or mean, with which learning rates carry over.
 
     :param terms: (B,) one term for each transition

@@ -1,6 +1,6 @@
 """TDAC: the one-step temporal-difference advantage actor-critic, (4.19)-(4.26)."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from sb3_tdac.transitions import TransitionBuffer, Transitions
 
 #: Keyword arguments that turn every departure from the text off: (4.19)-(4.26) and nothing else.
 TEXTBOOK: dict[str, Any] = dict(
+    critic_learning_rate=None,
     ent_coef=0.0,
     max_grad_norm=None,
     normalize_advantage=False,
@@ -93,10 +94,10 @@ class TDAC(TwoOptimizerAlgorithm):
         normalize_advantage: bool = False,
         normalize_reward: bool = True,
         normalize_observation: bool = True,
-        critic_gradient: equations.CriticGradient = "semi",
+        critic_gradient: Literal["semi", "residual"] = "semi",
         critic_first: bool = True,
         critic_steps: int = 2,
-        loss_reduction: equations.Reduction = "sum",
+        loss_reduction: Literal["sum", "mean"] = "sum",
         discount_states: bool = False,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,

@@ -1,0 +1,37 @@
+"""Running statistics against those of all rows at once."""
+
+import numpy as np
+import torch
+from stable_baselines3.common.running_mean_std import RunningMeanStd as NumpyRunningMeanStd
+
+from sb3_tdac.running import RunningMeanStd
+
+ROWS = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 0.1]) + 5
+
+
+def test_batches_give_the_mean_and_variance_of_all_rows() -> None:
+    stats = RunningMeanStd((2,))
+    for batch in ROWS.split([1, 7, 52]):
+        stats.update(batch)
+    # the start (mean 0, variance 1) has the weight of 1e-4 of 60 rows
+    torch.testing.assert_close(stats.mean, ROWS.mean(0), rtol=1e-4, atol=0)
+    torch.testing.assert_close(stats.var, ROWS.var(0, correction=0), rtol=1e-3, atol=1e-4)
+
+
+def test_statistics_are_those_of_vec_normalize() -> None:
+    stats, reference = RunningMeanStd((2,)).double(), NumpyRunningMeanStd(shape=(2,))
+    for batch in ROWS.double().split([1, 7, 52]):
+        stats.update(batch)
+        reference.update(batch.numpy())
+    np.testing.assert_allclose(stats.mean, reference.mean, rtol=1e-12)
+    # SB3 starts from the float64 1e-4, the buffer from the float32 one
+    np.testing.assert_allclose(stats.var, reference.var, rtol=1e-5)
+
+
+def test_normalized_rows_have_mean_zero_and_std_one_and_are_clipped() -> None:
+    stats = RunningMeanStd((2,))
+    stats.update(ROWS)
+    normalized = stats.normalize(ROWS)
+    torch.testing.assert_close(normalized.mean(0), torch.zeros(2), rtol=0, atol=1e-2)
+    torch.testing.assert_close(normalized.std(0, correction=0), torch.ones(2), rtol=0, atol=1e-2)
+    assert stats.normalize(torch.tensor([[1e6, -1e6]])).tolist() == [[10.0, -10.0]]
