@@ -36,6 +36,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     policy: TDACPolicy
     _last_obs: Any
     critic_learning_rate: ScheduleArgument | None
+    actor_warmup: float
 
     def _adopt_env(self, env: GymEnv | str) -> None:
         """Wrap the environment as SB3 does, and take its spaces, bounded or not."""
@@ -92,7 +93,8 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
 
     def _update_learning_rates(self) -> None:
         progress = self._current_progress_remaining
-        update_learning_rate(self.policy.optimizer, self.lr_schedule(progress))
+        risen = min(1.0, (1.0 - progress) / self.actor_warmup) if self.actor_warmup else 1.0
+        update_learning_rate(self.policy.optimizer, risen * self.lr_schedule(progress))
         update_learning_rate(self.policy.critic_optimizer, self.critic_lr_schedule(progress))
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
@@ -174,4 +176,5 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         )
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer", "policy.critic_optimizer", "return_stats"], []
+        statistics = ["return_stats", "advantage_stats"]
+        return ["policy", "policy.optimizer", "policy.critic_optimizer", *statistics], []

@@ -46,7 +46,8 @@ class TDACPolicy(ActorCriticPolicy):
     :param normalize_observation: shift and divide observations by their running mean and std, which
         are saved with the policy; images and discrete observations stay as they are
     :param optimizer_class: optimizer of the actor
-    :param optimizer_kwargs: its arguments without the learning rate
+    :param optimizer_kwargs: its arguments without the learning rate; ``None``: for Adam no momentum,
+        ``betas=(0.0, 0.99)`` and ``eps=1e-5``, for RMSprop ``alpha=0.99`` and ``eps=1e-5``
     :param critic_optimizer_class: optimizer of the critic; ``None``: the actor's
     :param critic_optimizer_kwargs: its arguments without the learning rate
     :param std_bounds: lower and upper bound of the std; the upper may be infinite
@@ -69,7 +70,7 @@ class TDACPolicy(ActorCriticPolicy):
         share_features_extractor: bool = False,
         normalize_images: bool = True,
         normalize_observation: bool = True,
-        optimizer_class: type[torch.optim.Optimizer] = torch.optim.RMSprop,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         critic_optimizer_class: type[torch.optim.Optimizer] | None = None,
         critic_optimizer_kwargs: dict[str, Any] | None = None,
@@ -293,7 +294,7 @@ MlpPolicy, CnnPolicy, MultiInputPolicy = TDACPolicy, TDACCnnPolicy, TDACMultiInp
 
 
 def default_optimizer_kwargs(optimizer_class: type[torch.optim.Optimizer]) -> dict[str, Any]:
-    """The arguments that SB3 gives its optimizers: RMSprop as in A2C, Adam as in PPO."""
-    if optimizer_class is torch.optim.RMSprop:
-        return {"alpha": 0.99, "eps": 1e-5}
-    return {"eps": 1e-5} if optimizer_class is torch.optim.Adam else {}
+    """Adam without momentum, which is RMSprop with a corrected start; RMSprop as in A2C."""
+    if optimizer_class is torch.optim.Adam:
+        return {"betas": (0.0, 0.99), "eps": 1e-5, "fused": True}
+    return {"alpha": 0.99, "eps": 1e-5} if optimizer_class is torch.optim.RMSprop else {}

@@ -62,6 +62,34 @@ class RunningMeanStd(nn.Module):
         return ((rows - self.mean) / self.std).clamp(-CLIP, CLIP)
 
 
+class RunningRootMeanSquare(nn.Module):
+    """Root of an exponential moving average of squares, for the advantage.
+
+    The average forgets with a factor 0.99 an update, and is corrected for its start at zero as Adam
+    corrects its own (Kingma and Ba, 2015).
+    """
+
+    DECAY = 0.99
+    mean_square: Tensor
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean_square", torch.tensor(0.0))
+        self.register_buffer("weight", torch.tensor(0.0))
+
+    @torch.no_grad()
+    def update(self, rows: Tensor) -> Tensor:
+        """Take a batch into account.
+
+        :param rows: (B,)
+        :return: () the root mean square, this batch included; never zero
+        """
+        self.mean_square.lerp_((rows**2).mean(), 1 - self.DECAY)
+        self.weight.lerp_(torch.ones_like(self.weight), 1 - self.DECAY)
+        return torch.sqrt(self.mean_square / self.weight) + EPSILON
+
+
 class ObservationNormalizer(nn.Module):
     """Running mean and std of every ``Box`` of an observation; images stay as they are.
 

@@ -19,7 +19,7 @@ from sb3_tdac.base import TwoOptimizerAlgorithm
 from sb3_tdac.checks import check_bool, check_integer, check_policy, check_real, check_word
 from sb3_tdac.distributions import DiagGaussian
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
-from sb3_tdac.running import CLIP, RunningMeanStd
+from sb3_tdac.running import CLIP, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.schedules import ScheduleArgument
 from sb3_tdac.transitions import TransitionBuffer, Transitions
 
@@ -28,7 +28,9 @@ TEXTBOOK: dict[str, Any] = dict(
     critic_learning_rate=None,
     ent_coef=0.0,
     max_grad_norm=None,
+    actor_warmup=0.0,
     normalize_advantage=False,
+    scale_advantage=False,
     normalize_reward=False,
     normalize_observation=False,
     critic_gradient="semi",
@@ -51,11 +53,14 @@ class TDAC(TwoOptimizerAlgorithm):
     :param learning_rate: $\alpha$ of (4.23), the actor's: a number, a callable of the remaining
         progress (1 to 0), or a string like ``"lin_7e-4"``
     :param critic_learning_rate: the critic's, likewise; ``None``: the actor's
+    :param actor_warmup: fraction of the training over which the actor's learning rate rises from
+        zero to ``learning_rate``, while the critic learns what the first policy is worth
     :param n_steps: steps of each environment between updates
     :param gamma: discount factor, in [0, 1]
     :param ent_coef: weight of the entropy bonus, a number, callable or string
     :param max_grad_norm: clip the gradient of each network to this norm; ``None``: do not clip
     :param normalize_advantage: shift and divide the advantages of a batch by their mean and std
+    :param scale_advantage: divide the advantages by the running root of their mean square
     :param normalize_reward: divide rewards by the running std of the discounted return
     :param normalize_observation: shift and divide observations by their running mean and std
     :param critic_gradient: ``"semi"``: the target of (4.20) is constant; ``"residual"``: it is not
@@ -87,11 +92,13 @@ class TDAC(TwoOptimizerAlgorithm):
         env: GymEnv | str | None,
         learning_rate: ScheduleArgument = 1e-3,
         critic_learning_rate: ScheduleArgument | None = 3e-3,
+        actor_warmup: float = 0.1,
         n_steps: int = 4,
         gamma: float = 0.99,
         ent_coef: ScheduleArgument = 0.05,
         max_grad_norm: float | None = 0.5,
         normalize_advantage: bool = False,
+        scale_advantage: bool = True,
         normalize_reward: bool = True,
         normalize_observation: bool = True,
         critic_gradient: Literal["semi", "residual"] = "semi",
@@ -129,7 +136,9 @@ class TDAC(TwoOptimizerAlgorithm):
             _init_setup_model=False,
         )
         self.critic_learning_rate = critic_learning_rate
+        self.actor_warmup = actor_warmup
         self.normalize_advantage = normalize_advantage
+        self.scale_advantage = scale_advantage
         self.normalize_reward = normalize_reward
         self.normalize_observation = normalize_observation
         self.critic_gradient = critic_gradient
@@ -162,12 +171,14 @@ class TDAC(TwoOptimizerAlgorithm):
             **self.policy_kwargs,
         ).to(self.device)
         self.return_stats = RunningMeanStd(()).double()
+        self.advantage_stats = RunningRootMeanSquare().to(self.device)
         if len(self._elapsed_steps) != self.n_envs:
             self._elapsed_steps = np.zeros(self.n_envs, np.int64)
             self._discounted_return = np.zeros(self.n_envs)
         self._maybe_recommend_cpu("TDACPolicy")
 
     def _check_arguments(self) -> None:
+        check_real("actor_warmup", self.actor_warmup, low=0.0, high=1.0)
         check_integer("n_steps", self.n_steps, low=1)
         check_real("gamma", self.gamma, low=0.0, high=1.0)
         if self.max_grad_norm is not None:
@@ -178,6 +189,7 @@ class TDAC(TwoOptimizerAlgorithm):
         check_word("loss_reduction", self.loss_reduction, ("sum", "mean"))
         for name in (
             "normalize_advantage",
+            "scale_advantage",
             "normalize_reward",
             "normalize_observation",
             "critic_first",
@@ -268,6 +280,8 @@ class TDAC(TwoOptimizerAlgorithm):
             value, target = self._value_and_target(batch)
 
         advantage = equations.td_advantage(value, target)  # (4.21)
+        if self.scale_advantage:
+            advantage = advantage / self.advantage_stats.update(advantage)
         if self.normalize_advantage:
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         if self.discount_states:

@@ -1,10 +1,11 @@
 """Running statistics against those of all rows at once."""
 
 import numpy as np
+import pytest
 import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd as NumpyRunningMeanStd
 
-from sb3_tdac.running import RunningMeanStd
+from sb3_tdac.running import RunningMeanStd, RunningRootMeanSquare
 
 ROWS = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 0.1]) + 5
 
@@ -26,6 +27,14 @@ def test_statistics_are_those_of_vec_normalize() -> None:
     np.testing.assert_allclose(stats.mean, reference.mean, rtol=1e-12)
     # SB3 starts from the float64 1e-4, the buffer from the float32 one
     np.testing.assert_allclose(stats.var, reference.var, rtol=1e-5)
+
+
+def test_root_mean_square_forgets_with_a_factor_of_0_99_an_update() -> None:
+    stats = RunningRootMeanSquare()
+    assert stats.update(torch.tensor([3.0, -3.0])).item() == pytest.approx(3.0)
+    # weights 0.99 * 0.01 and 0.01 of the squares 9 and 25
+    expected = ((0.99 * 9 + 25) / 1.99) ** 0.5
+    assert stats.update(torch.tensor([5.0, -5.0])).item() == pytest.approx(expected)
 
 
 def test_normalized_rows_have_mean_zero_and_std_one_and_are_clipped() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from sb3_tdac import TDAC, TEXTBOOK
+from sb3_tdac.distributions import DiagGaussian
 from sb3_tdac.policies import TDACPolicy
 
 GAMMA, RATE, CRITIC_RATE = 0.9, 0.05, 0.1
@@ -72,6 +73,8 @@ def update_by_the_text(policy: TDACPolicy, batch: list[Tensor], options: dict[st
         loss = reduced(0.5 * td_error(policy, batch, options["critic_gradient"]) ** 2, options)
         descend(loss, list(policy.critic_modules().parameters()), CRITIC_RATE, options)
     advantage = td_error(policy if options["critic_first"] else old, batch).detach()
+    if options["scale_advantage"]:
+        advantage = advantage / torch.sqrt((advantage**2).mean())  # the first of its average
     if options["normalize_advantage"]:
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
     if options["discount_states"]:
@@ -114,6 +117,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "three critic steps, old critic": dict(critic_steps=3, critic_first=False),
     "mean": dict(loss_reduction="mean"),
     "factor gamma^t": dict(discount_states=True),
+    "advantages scaled": dict(scale_advantage=True),
     "advantages normalized": dict(normalize_advantage=True),
     "advantages normalized, gamma^t": dict(normalize_advantage=True, discount_states=True),
     "entropy bonus": dict(ent_coef=0.3),
@@ -128,6 +132,7 @@ CHOICES: dict[str, dict[str, Any]] = {
         discount_states=True,
         normalize_advantage=True,
         normalize_reward=True,
+        scale_advantage=False,
         ent_coef=0.1,
         max_grad_norm=0.2,
     ),
@@ -168,6 +173,24 @@ def test_the_recorded_batch_has_terminations_time_limits_and_a_cut_in_the_middle
     # each environment: 4 steps and a time limit, 3 and a termination, 2 steps of the next episode
     assert terminated.sum() == 2
     assert elapsed[0::2].tolist() == elapsed[1::2].tolist() == [0, 1, 2, 3, 0, 1, 2, 0, 1]
+
+
+def test_density_sees_the_observations_as_the_sampling_policy_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The running mean and std of the observations move between updates, not within one."""
+    seen: dict[str, list[Tensor]] = {"collecting": [], "training": []}
+    sample, density = DiagGaussian.sample, DiagGaussian.log_prob
+    monkeypatch.setattr(
+        DiagGaussian, "sample", lambda self: seen["collecting"].append(self.mean) or sample(self)
+    )
+    monkeypatch.setattr(
+        DiagGaussian,
+        "log_prob",
+        lambda self, u: seen["training"].append(self.mean.detach()) or density(self, u),
+    )
+    make_model(TEXTBOOK | dict(normalize_observation=True)).learn(18 * 3)
+    torch.testing.assert_close(torch.cat(seen["collecting"]), torch.cat(seen["training"]))
 
 
 def test_rollouts_call_neither_critic_nor_density(monkeypatch: pytest.MonkeyPatch) -> None:
