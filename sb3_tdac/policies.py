@@ -46,8 +46,8 @@ class TDACPolicy(ActorCriticPolicy):
     :param normalize_observation: shift and divide observations by their running mean and std, which
         are saved with the policy; images and discrete observations stay as they are
     :param optimizer_class: optimizer of the actor
-    :param optimizer_kwargs: its arguments without the learning rate; ``None``: for Adam no momentum,
-        ``betas=(0.0, 0.99)`` and ``eps=1e-5``, for RMSprop ``alpha=0.99`` and ``eps=1e-5``
+    :param optimizer_kwargs: its arguments without the learning rate; ``None``: for Adam no momentum
+        (``betas=(0.0, 0.99)``, ``eps=1e-5``), for RMSprop ``alpha=0.99`` and ``eps=1e-5``
     :param critic_optimizer_class: optimizer of the critic; ``None``: the actor's
     :param critic_optimizer_kwargs: its arguments without the learning rate
     :param std_bounds: lower and upper bound of the std; the upper may be infinite
@@ -74,8 +74,8 @@ class TDACPolicy(ActorCriticPolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
         critic_optimizer_class: type[torch.optim.Optimizer] | None = None,
         critic_optimizer_kwargs: dict[str, Any] | None = None,
-        std_bounds: tuple[float, float] = (0.05, 1.0),
-        std_init: float = 0.5,
+        std_bounds: tuple[float, float] = (0.2, 1.0),
+        std_init: float = 0.3,
         scale_actions: bool = True,
     ):
         check_extractor(observation_space, features_extractor_class, normalize_images)

@@ -1,5 +1,6 @@
 """Running mean and std, for observations (in the policy) and for returns (in the algorithm)."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,14 +22,16 @@ class RunningMeanStd(nn.Module):
     clipped to [-10, 10].
 
     :param shape: shape of one row
+    :param memory: rows after which older ones are forgotten; infinite: none is
     """
 
     mean: Tensor
     var: Tensor
     count: Tensor
 
-    def __init__(self, shape: tuple[int, ...]):
+    def __init__(self, shape: tuple[int, ...], memory: float = math.inf):
         super().__init__()
+        self.memory = memory
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("var", torch.ones(shape))
         self.register_buffer("count", torch.tensor(1e-4))
@@ -51,7 +54,7 @@ class RunningMeanStd(nn.Module):
         within = rows.var(dim=0, correction=0) * len(rows)
         self.var.copy_((self.var * self.count + within + between) / total)
         self.mean.add_(delta * weight)
-        self.count.copy_(total)
+        self.count.copy_(total.clamp(max=self.memory))
 
     def normalize(self, rows: Tensor) -> Tensor:
         """Shift and divide, then clip to [-10, 10].

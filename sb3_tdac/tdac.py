@@ -23,6 +23,10 @@ from sb3_tdac.running import CLIP, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.schedules import ScheduleArgument
 from sb3_tdac.transitions import TransitionBuffer, Transitions
 
+#: Rows of an update where ``n_steps`` is not given.
+DEFAULT_BATCH = 32
+#: Transitions after which ``normalize_reward`` forgets what returns were like.
+RETURN_MEMORY = 3_000
 #: Keyword arguments that turn every departure from the text off: (4.19)-(4.26) and nothing else.
 TEXTBOOK: dict[str, Any] = dict(
     critic_learning_rate=None,
@@ -55,7 +59,7 @@ class TDAC(TwoOptimizerAlgorithm):
     :param critic_learning_rate: the critic's, likewise; ``None``: the actor's
     :param actor_warmup: fraction of the training over which the actor's learning rate rises from
         zero to ``learning_rate``, while the critic learns what the first policy is worth
-    :param n_steps: steps of each environment between updates
+    :param n_steps: steps of each environment between updates; ``None``: as many as give 32 rows
     :param gamma: discount factor, in [0, 1]
     :param ent_coef: weight of the entropy bonus, a number, callable or string
     :param max_grad_norm: clip the gradient of each network to this norm; ``None``: do not clip
@@ -90,20 +94,20 @@ class TDAC(TwoOptimizerAlgorithm):
         self,
         policy: str | type[TDACPolicy],
         env: GymEnv | str | None,
-        learning_rate: ScheduleArgument = 1e-3,
-        critic_learning_rate: ScheduleArgument | None = 3e-3,
+        learning_rate: ScheduleArgument = "lin_2e-3",
+        critic_learning_rate: ScheduleArgument | None = "lin_5e-3",
         actor_warmup: float = 0.1,
-        n_steps: int = 4,
-        gamma: float = 0.99,
-        ent_coef: ScheduleArgument = 0.05,
-        max_grad_norm: float | None = 0.5,
+        n_steps: int | None = None,
+        gamma: float = 0.97,
+        ent_coef: ScheduleArgument = "lin_0.3",
+        max_grad_norm: float | None = 0.1,
         normalize_advantage: bool = False,
         scale_advantage: bool = True,
         normalize_reward: bool = True,
         normalize_observation: bool = True,
         critic_gradient: Literal["semi", "residual"] = "semi",
         critic_first: bool = True,
-        critic_steps: int = 2,
+        critic_steps: int = 4,
         loss_reduction: Literal["sum", "mean"] = "sum",
         discount_states: bool = False,
         stats_window_size: int = 100,
@@ -119,7 +123,7 @@ class TDAC(TwoOptimizerAlgorithm):
             policy,
             None,  # type: ignore[arg-type]  # _adopt_env: SB3 asserts bounds that TDAC does not need
             learning_rate=learning_rate,  # type: ignore[arg-type]
-            n_steps=n_steps,
+            n_steps=n_steps,  # type: ignore[arg-type]
             gamma=gamma,
             gae_lambda=0.0,  # one step
             ent_coef=ent_coef,  # type: ignore[arg-type]
@@ -156,6 +160,8 @@ class TDAC(TwoOptimizerAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        if self.n_steps is None:
+            self.n_steps = max(1, DEFAULT_BATCH // self.n_envs)
         self._check_arguments()
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
@@ -170,7 +176,7 @@ class TDAC(TwoOptimizerAlgorithm):
             normalize_observation=self.normalize_observation,
             **self.policy_kwargs,
         ).to(self.device)
-        self.return_stats = RunningMeanStd(()).double()
+        self.return_stats = RunningMeanStd((), memory=RETURN_MEMORY).double()
         self.advantage_stats = RunningRootMeanSquare().to(self.device)
         if len(self._elapsed_steps) != self.n_envs:
             self._elapsed_steps = np.zeros(self.n_envs, np.int64)

@@ -118,6 +118,6 @@ def test_steps_are_those_of_a2c(env_id: str, n_envs: int, optimizer: str) -> Non
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("n_envs", [1, 4])
 def test_steps_with_a_std_for_each_state_are_those_of_a2c(n_envs: int, optimizer: str) -> None:
-    ours = tdac_parameters("Pendulum-v1", n_envs, optimizer)
+    ours = tdac_parameters("Pendulum-v1", n_envs, optimizer, std_init=0.5)
     theirs = a2c_parameters(StateStdPolicy, "Pendulum-v1", n_envs, optimizer)
     assert_same_steps(ours, theirs, trained=14)

@@ -29,6 +29,16 @@ def test_statistics_are_those_of_vec_normalize() -> None:
     np.testing.assert_allclose(stats.var, reference.var, rtol=1e-5)
 
 
+def test_old_rows_are_forgotten_with_a_memory() -> None:
+    """Half of the memory is new: var = (1 * 50 + 3^2 * 50) / 100 and no more weight than 100."""
+    stats = RunningMeanStd((), memory=50).double()
+    symmetric = torch.tensor([1.0, -1.0]).double().repeat(1000)
+    stats.update(symmetric)
+    stats.update(3 * symmetric[:50])
+    assert stats.var.item() == pytest.approx((1 + 9) / 2, rel=1e-4)
+    assert stats.count.item() == 50
+
+
 def test_root_mean_square_forgets_with_a_factor_of_0_99_an_update() -> None:
     stats = RunningRootMeanSquare()
     assert stats.update(torch.tensor([3.0, -3.0])).item() == pytest.approx(3.0)

@@ -166,6 +166,21 @@ def test_each_choice_changes_the_update() -> None:
             assert np.abs(vectors[first] - vectors[second]).max() > 1e-4, (first, second)
 
 
+def test_the_actor_warms_up_while_the_critic_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four updates, the warm-up over the first half: the rate is risen to 1/2, then to all of it."""
+    model = make_model(TEXTBOOK | dict(actor_warmup=0.5))
+    rates, step = [], TDAC._step
+
+    def record(self: TDAC, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+        step(self, optimizer, loss)
+
+    monkeypatch.setattr(TDAC, "_step", record)
+    model.learn(4 * 18)
+    assert rates[0::2] == [CRITIC_RATE] * 4
+    assert rates[1::2] == pytest.approx([0.5 * RATE, RATE, RATE, RATE])
+
+
 def test_the_recorded_batch_has_terminations_time_limits_and_a_cut_in_the_middle() -> None:
     recorder = Recorder()
     make_model(TEXTBOOK).learn(18, callback=recorder)
