@@ -56,9 +56,11 @@ def run(name: str, env_id: str, seed: int, n_envs: int, steps: list[int]) -> pd.
     torch.set_num_threads(1)
     algorithm, options = ALGORITHMS[name]
     env = make_vec_env(env_id, n_envs, seed=seed)
-    evaluation = Evaluation(env_id, seed + 10_000, steps)
-    algorithm("MlpPolicy", env, seed=seed, device="cpu", **options).learn(steps[-1], evaluation)
-    rows = pd.DataFrame(evaluation.rows, columns=["timesteps", "return"])
+    evaluation = Evaluation(env_id, seed + 10_000, steps[:-1])
+    model = algorithm("MlpPolicy", env, seed=seed, device="cpu", **options)
+    model.learn(steps[-1], evaluation)
+    last, _ = evaluate_policy(model, evaluation.env, n_eval_episodes=20)
+    rows = pd.DataFrame([*evaluation.rows, (steps[-1], last)], columns=["timesteps", "return"])
     return rows.assign(algorithm=name, seed=seed)
 
 
@@ -72,7 +74,7 @@ def mean_with_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 def draw(curves: pd.DataFrame, picture: Path, title: str) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for name in ALGORITHMS:
+    for name in curves.algorithm.unique():
         by_step = curves[curves.algorithm == name].groupby("timesteps")["return"]
         points = [mean_with_interval(values.to_numpy()) for _, values in by_step]
         mean, low, high = np.transpose(points)
@@ -90,7 +92,7 @@ def table(curves: pd.DataFrame) -> str:
         "| algorithm | mean | 95 % interval | worst seed | best seed |",
         "|---|---|---|---|---|",
     ]
-    for name in ALGORITHMS:
+    for name in curves.algorithm.unique():
         values = last[last.algorithm == name]["return"].to_numpy()
         mean, low, high = mean_with_interval(values)
         lines.append(
@@ -106,6 +108,7 @@ def main() -> None:
     parser.add_argument("--timesteps", type=int, default=100_000)
     parser.add_argument("--n-envs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=[*ALGORITHMS])
     parser.add_argument("--evaluations", type=int, default=20, help="points of a curve")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("logs/compare"))
@@ -117,11 +120,16 @@ def main() -> None:
         runs = [
             pool.submit(run, name, args.env, seed, args.n_envs, steps)
             for seed in range(args.seeds)
-            for name in ALGORITHMS
+            for name in args.algorithms
         ]
         finished = tqdm(as_completed(runs), total=len(runs), unit="run")
         curves = pd.concat([future.result() for future in finished])
-    curves = curves.sort_values(["algorithm", "seed", "timesteps"])
+    curves = curves.sort_values(
+        ["algorithm", "seed", "timesteps"],
+        key=lambda column: (
+            column.map([*ALGORITHMS].index) if column.name == "algorithm" else column
+        ),
+    )
     curves.to_csv(args.out / "evaluations.csv", index=False)
     title = f"{args.env}, {args.seeds} seeds, {args.n_envs} environments, constructor defaults"
     draw(curves, args.out / "curves.png", title)

@@ -75,7 +75,7 @@ class TDACPolicy(ActorCriticPolicy):
         critic_optimizer_class: type[torch.optim.Optimizer] | None = None,
         critic_optimizer_kwargs: dict[str, Any] | None = None,
         std_bounds: tuple[float, float] = (0.2, 1.0),
-        std_init: float = 0.3,
+        std_init: float = 0.5,
         scale_actions: bool = True,
     ):
         check_extractor(observation_space, features_extractor_class, normalize_images)

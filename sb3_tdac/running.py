@@ -41,6 +41,11 @@ class RunningMeanStd(nn.Module):
         """Standard deviation of what was seen, of the shape of one row; never zero."""
         return torch.sqrt(self.var + EPSILON)
 
+    @property
+    def root_mean_square(self) -> Tensor:
+        """Root of the mean square of what was seen, of the shape of one row; never zero."""
+        return torch.sqrt(self.var + self.mean**2 + EPSILON)
+
     @torch.no_grad()
     def update(self, rows: Tensor) -> None:
         """Take rows into account.
@@ -82,15 +87,15 @@ class RunningRootMeanSquare(nn.Module):
         self.register_buffer("weight", torch.tensor(0.0))
 
     @torch.no_grad()
-    def update(self, rows: Tensor) -> Tensor:
-        """Take a batch into account.
+    def scale(self, rows: Tensor) -> Tensor:
+        """Take a batch into account and divide it by the root mean square.
 
         :param rows: (B,)
-        :return: () the root mean square, this batch included; never zero
+        :return: (B,)
         """
         self.mean_square.lerp_((rows**2).mean(), 1 - self.DECAY)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.DECAY)
-        return torch.sqrt(self.mean_square / self.weight) + EPSILON
+        return rows / (torch.sqrt(self.mean_square / self.weight) + EPSILON)
 
 
 class ObservationNormalizer(nn.Module):

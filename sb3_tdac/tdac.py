@@ -26,7 +26,7 @@ from sb3_tdac.transitions import TransitionBuffer, Transitions
 #: Rows of an update where ``n_steps`` is not given.
 DEFAULT_BATCH = 32
 #: Transitions after which ``normalize_reward`` forgets what returns were like.
-RETURN_MEMORY = 3_000
+RETURN_MEMORY = 1_000
 #: Keyword arguments that turn every departure from the text off: (4.19)-(4.26) and nothing else.
 TEXTBOOK: dict[str, Any] = dict(
     critic_learning_rate=None,
@@ -65,7 +65,7 @@ class TDAC(TwoOptimizerAlgorithm):
     :param max_grad_norm: clip the gradient of each network to this norm; ``None``: do not clip
     :param normalize_advantage: shift and divide the advantages of a batch by their mean and std
     :param scale_advantage: divide the advantages by the running root of their mean square
-    :param normalize_reward: divide rewards by the running std of the discounted return
+    :param normalize_reward: divide rewards by the root mean square of recent discounted returns
     :param normalize_observation: shift and divide observations by their running mean and std
     :param critic_gradient: ``"semi"``: the target of (4.20) is constant; ``"residual"``: it is not
     :param critic_first: the advantage comes from the updated critic; False: from the old one
@@ -258,14 +258,14 @@ class TDAC(TwoOptimizerAlgorithm):
         return True
 
     def _normalize_rewards(self, rollout_buffer: TransitionBuffer) -> None:
-        """Divide the rewards by the running std of the discounted return, clipped to +-10."""
+        """Divide the rewards by the root mean square of recent discounted returns, clip to +-10."""
         returns = np.zeros_like(rollout_buffer.rewards, dtype=np.float64)
         for step, rewards in enumerate(rollout_buffer.rewards):
             going_on = rollout_buffer.elapsed_steps[step] > 0
             self._discounted_return = rewards + self.gamma * going_on * self._discounted_return
             returns[step] = self._discounted_return
         self.return_stats.update(torch.as_tensor(returns.flatten()))
-        scaled = rollout_buffer.rewards / self.return_stats.std.item()
+        scaled = rollout_buffer.rewards / self.return_stats.root_mean_square.item()
         rollout_buffer.rewards[:] = scaled.clip(-CLIP, CLIP)
 
     def train(self) -> None:
@@ -287,7 +287,7 @@ class TDAC(TwoOptimizerAlgorithm):
 
         advantage = equations.td_advantage(value, target)  # (4.21)
         if self.scale_advantage:
-            advantage = advantage / self.advantage_stats.update(advantage)
+            advantage = self.advantage_stats.scale(advantage)
         if self.normalize_advantage:
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         if self.discount_states:

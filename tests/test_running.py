@@ -41,10 +41,10 @@ def test_old_rows_are_forgotten_with_a_memory() -> None:
 
 def test_root_mean_square_forgets_with_a_factor_of_0_99_an_update() -> None:
     stats = RunningRootMeanSquare()
-    assert stats.update(torch.tensor([3.0, -3.0])).item() == pytest.approx(3.0)
+    assert stats.scale(torch.tensor([3.0, -3.0])).tolist() == pytest.approx([1.0, -1.0])
     # weights 0.99 * 0.01 and 0.01 of the squares 9 and 25
-    expected = ((0.99 * 9 + 25) / 1.99) ** 0.5
-    assert stats.update(torch.tensor([5.0, -5.0])).item() == pytest.approx(expected)
+    expected = 5 / ((0.99 * 9 + 25) / 1.99) ** 0.5
+    assert stats.scale(torch.tensor([5.0, -5.0])).tolist() == pytest.approx([expected, -expected])
 
 
 def test_normalized_rows_have_mean_zero_and_std_one_and_are_clipped() -> None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from environments import two_steps_envs
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from torch import Tensor
 from torch.distributions import Normal
 
@@ -73,8 +72,8 @@ def update_by_the_text(policy: TDACPolicy, batch: list[Tensor], options: dict[st
         loss = reduced(0.5 * td_error(policy, batch, options["critic_gradient"]) ** 2, options)
         descend(loss, list(policy.critic_modules().parameters()), CRITIC_RATE, options)
     advantage = td_error(policy if options["critic_first"] else old, batch).detach()
-    if options["scale_advantage"]:
-        advantage = advantage / torch.sqrt((advantage**2).mean())  # the first of its average
+    if options["scale_advantage"]:  # the first of its average
+        advantage = advantage / torch.sqrt((advantage**2).mean())
     if options["normalize_advantage"]:
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
     if options["discount_states"]:
@@ -87,15 +86,13 @@ def update_by_the_text(policy: TDACPolicy, batch: list[Tensor], options: dict[st
 
 
 def scaled_rewards(batch: list[Tensor]) -> Tensor:
-    """Over the std of the discounted returns; rows alternate between the two environments."""
+    """Over the root mean square of the returns; rows alternate between the environments."""
     reward, elapsed = batch[2].numpy().astype(float), batch[5].numpy()
     returns = reward.copy()
     for row in range(2, len(returns)):
         if elapsed[row] > 0:
             returns[row] += GAMMA * returns[row - 2]
-    statistics = RunningMeanStd(shape=())
-    statistics.update(returns)
-    scaled = reward / np.sqrt(statistics.var + 1e-8)
+    scaled = reward / np.sqrt((returns**2).mean())
     return torch.as_tensor(scaled.clip(-10, 10), dtype=torch.float32)
 
 
@@ -167,7 +164,7 @@ def test_each_choice_changes_the_update() -> None:
 
 
 def test_the_actor_warms_up_while_the_critic_learns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four updates, the warm-up over the first half: the rate is risen to 1/2, then to all of it."""
+    """Four updates, a warm-up over the first half: the rate is half up, then all the way."""
     model = make_model(TEXTBOOK | dict(actor_warmup=0.5))
     rates, step = [], TDAC._step
 
