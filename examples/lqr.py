@@ -103,13 +103,8 @@ class LQREnv(gym.Env[Any, Any]):
         reward = -float(self.cost(self.state, u))
         self.state = self.next_state(self.state, u, self.np_random.standard_normal(len(self.A)))
         self.elapsed_steps += 1
-        return (
-            self.state.astype(np.float32),
-            reward,
-            False,
-            self.elapsed_steps >= self.max_steps,
-            {},
-        )
+        truncated = self.elapsed_steps >= self.max_steps
+        return self.state.astype(np.float32), reward, False, truncated, {}
 
 
 class LinearGaussian:
@@ -168,8 +163,8 @@ class LinearGaussian:
 
     def gradient(self) -> Array:
         """(m, n) gradient of J with respect to K."""
-        A, B, R = self.env.A, self.env.B, self.env.R
-        E = (R + self.gamma * B.T @ self.P @ B) @ self.K - self.gamma * B.T @ self.P @ A
+        PB = self.gamma * self.P @ self.env.B
+        E = (self.env.R + PB.T @ self.env.B) @ self.K - PB.T @ self.env.A
         return -2 * E @ self.discounted_moment
 
 
@@ -184,8 +179,7 @@ def optimal_gain(env: LQREnv, gamma: float) -> Array:
     That is the undiscounted one with $\sqrt{\gamma} A$ and $\sqrt{\gamma} B$: the factors of
     $\gamma^t$ go half to each side of the quadratic forms.
     """
-    root = np.sqrt(gamma)
-    P = linalg.solve_discrete_are(root * env.A, root * env.B, env.Q, env.R)
+    P = linalg.solve_discrete_are(gamma**0.5 * env.A, gamma**0.5 * env.B, env.Q, env.R)
     return np.linalg.solve(env.R + gamma * env.B.T @ P @ env.B, gamma * env.B.T @ P @ env.A)
 
 

@@ -29,8 +29,8 @@ SelfAlgorithm = TypeVar("SelfAlgorithm", bound="TwoOptimizerAlgorithm")
 class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     """SB3's on-policy algorithm with an actor and a critic that have an optimizer each.
 
-    It takes unbounded actions, has schedules for both learning rates and ``ent_coef``, leaves a
-    model as it was when something does not fit, and says which updates are logged.
+    It takes unbounded actions, has schedules for both learning rates and ``ent_coef``, and leaves a
+    model as it was when something does not fit.
     """
 
     policy: TDACPolicy
@@ -81,7 +81,6 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         check_real("total_timesteps", total_timesteps, low=0)
         if log_interval is not None:
             check_integer("log_interval", log_interval, low=1)
-        self._log_interval, self._updates_before_learn = log_interval, self._n_updates
         return super().learn(
             total_timesteps,
             callback,
@@ -91,23 +90,20 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
             progress_bar,
         )
 
-    def _update_learning_rates(self) -> None:
+    def _update_schedules(self) -> None:
+        """Set both learning rates and ``ent_coef_now``, or nothing if one of them is not valid."""
         progress = self._current_progress_remaining
         risen = min(1.0, (1.0 - progress) / self.actor_warmup) if self.actor_warmup else 1.0
-        update_learning_rate(self.policy.optimizer, risen * self.lr_schedule(progress))
-        update_learning_rate(self.policy.critic_optimizer, self.critic_lr_schedule(progress))
+        learning_rate = risen * self.lr_schedule(progress)
+        critic_learning_rate = self.critic_lr_schedule(progress)
+        self.ent_coef_now = self.ent_coef_schedule(progress)
+        update_learning_rate(self.policy.optimizer, learning_rate)
+        update_learning_rate(self.policy.critic_optimizer, critic_learning_rate)
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         """Never below zero: the last rollout may end after ``total_timesteps``."""
         super()._update_current_progress_remaining(num_timesteps, total_timesteps)
         self._current_progress_remaining = max(0.0, self._current_progress_remaining)
-
-    def _is_logged(self) -> bool:
-        """Whether SB3 writes the log before the next update, which it does after the rollout."""
-        if self._log_interval is None:
-            return False
-        next_rollout = self._n_updates - self._updates_before_learn + 1
-        return next_rollout % self._log_interval == 0
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Take another environment of the same spaces, as SB3 does.
@@ -119,7 +115,13 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         env = self._wrap_env(env, self.verbose)
         if force_reset and env.num_envs == self.n_envs:
             check_for_correct_spaces(env, self.observation_space, self.action_space)
-            check_observation(env.reset(), env)
+            try:
+                obs = env.reset()
+            except ValueError as error:  # the VecEnv has no place for it
+                raise ValueError(
+                    f"env gave an observation outside of its space: {error}"
+                ) from error
+            check_observation(obs, env)
         super().set_env(env, force_reset)
 
     def set_parameters(

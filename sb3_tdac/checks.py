@@ -4,6 +4,7 @@ import io
 import json
 import math
 import pathlib
+import sys
 import zipfile
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.save_util import open_path
@@ -23,6 +25,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 LEAF_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+LEAF_NAMES = "a Box, or a Discrete, MultiDiscrete or MultiBinary that starts at 0 and has one axis"
 
 
 def check_real(
@@ -39,23 +42,22 @@ def check_real(
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
-    number = float(value)
-    fits = low < number <= high if open_low else low <= number <= high
-    if not (math.isfinite(number) and fits):
+    fits = low < value <= high if open_low else low <= value <= high  # type: ignore[operator]
+    if not (fits and abs(value) <= sys.float_info.max):  # type: ignore[operator]
         interval = f"{'(' if open_low else '['}{low}, {high}]"
         raise ValueError(f"{name} must be finite and in {interval}, got {value}")
 
 
-def check_integer(name: str, value: Any, low: int) -> None:
-    """Refuse what is not an integer of at least ``low``.
+def check_integer(name: str, value: Any, low: int, high: float = math.inf) -> None:
+    """Refuse what is not an integer in [low, high].
 
     :raises TypeError: if it is not an integer
-    :raises ValueError: if it is too small
+    :raises ValueError: if it is out of range
     """
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
-    if int(value) < low:
-        raise ValueError(f"{name} must be at least {low}, got {value}")
+    if not low <= int(value) <= high:
+        raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
 
 
 def check_bool(name: str, value: Any) -> None:
@@ -99,22 +101,21 @@ def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spac
     leaves = [observation_space]
     if isinstance(observation_space, spaces.Dict):
         leaves = list(observation_space.spaces.values())
-    if not all(isinstance(leaf, LEAF_SPACES) for leaf in leaves):
+    if not all(_is_supported(leaf) and leaf.shape != () for leaf in leaves):
         raise ValueError(
-            "the observation_space must be Box, Discrete, MultiDiscrete, MultiBinary or a Dict of "
-            f"these, got {observation_space}: gymnasium.wrappers.FlattenObservation may help"
+            f"the observation_space must be {LEAF_NAMES}, or a Dict of these, got "
+            f"{observation_space}: gymnasium.wrappers.FlattenObservation may help"
         )
-    one_axis = {spaces.MultiDiscrete: "nvec", spaces.MultiBinary: "shape"}
-    flat = all(
-        np.ndim(getattr(action_space, name)) == 1 and len(action_space.shape or ()) == 1
-        for kind, name in one_axis.items()
-        if isinstance(action_space, kind)
-    )
-    if not isinstance(action_space, LEAF_SPACES) or not flat:
+    if not _is_supported(action_space):
         raise ValueError(
-            "the action_space must be Box, Discrete, or MultiDiscrete or MultiBinary of one axis, "
-            f"got {action_space}: wrap the environment"
+            f"the action_space must be {LEAF_NAMES}, got {action_space}: wrap the environment"
         )
+
+
+def _is_supported(space: spaces.Space[Any]) -> bool:
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary) and len(space.shape) != 1:
+        return False
+    return isinstance(space, LEAF_SPACES) and not np.any(getattr(space, "start", 0))
 
 
 def check_extractor(
@@ -169,6 +170,33 @@ def check_observation(obs: Any, env: VecEnv) -> None:
             )
 
 
+def check_finite(rewards: NDArray[Any], obs: Any, infos: list[dict[str, Any]]) -> None:
+    """Refuse a step of the environments with a NaN or an infinity in it.
+
+    :param rewards: (n_envs,)
+    :param obs: one observation of each environment, a dict or an array
+    :param infos: one for each environment, perhaps with a ``terminal_observation``
+    :raises ValueError: naming what, and in which environment
+    """
+    last = [info.get("terminal_observation") for info in infos]
+    _check_rows("reward", rewards)
+    _check_rows("observation", obs)
+    for env, terminal_observation in enumerate(last):
+        if terminal_observation is not None:
+            _check_rows("terminal_observation", terminal_observation, env)
+
+
+def _check_rows(name: str, rows: Any, env: int | None = None) -> None:
+    if isinstance(rows, dict):
+        for key, value in rows.items():
+            _check_rows(f"{name} {key!r}", value, env)
+    elif not np.isfinite(rows).all():
+        env = int(np.argwhere(~np.isfinite(rows))[0][0]) if env is None else env
+        raise ValueError(
+            f"{name} is not finite in environment {env}: mend the environment, or skip such steps"
+        )
+
+
 def check_model_file(path: str | pathlib.Path | io.BufferedIOBase) -> None:
     """Refuse a file that TDAC did not save.
 
@@ -178,8 +206,8 @@ def check_model_file(path: str | pathlib.Path | io.BufferedIOBase) -> None:
     start = file.tell()
     try:
         with zipfile.ZipFile(file) as archive:
-            is_tdac = "critic_learning_rate" in json.loads(archive.read("data"))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            is_tdac = "critic_learning_rate" in dict(json.loads(archive.read("data")))
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"path must be a model saved by TDAC.save, got {path}: {error}") from error
     finally:
         if file is path:

@@ -121,7 +121,8 @@ class TDACPolicy(ActorCriticPolicy):
         self.std_net = action_dist.proba_distribution_net(
             self.mlp_extractor.latent_dim_pi, self.std_init
         )
-        bounded = np.isfinite([action_space.low, action_space.high]).all()
+        with np.errstate(over="ignore"):  # bounds may be the largest floats
+            bounded = np.isfinite(action_space.high - action_space.low).all()
         self._squash_output = self.scale_actions and bool(bounded)
 
     def _build_optimizers(self, lr_schedule: Schedule, critic_lr_schedule: Schedule) -> None:
@@ -224,7 +225,8 @@ class TDACPolicy(ActorCriticPolicy):
     def _flatten_actions(self, actions: Tensor) -> Tensor:
         if isinstance(self.action_space, spaces.Discrete):
             return actions.long().flatten()
-        return actions.reshape(len(actions), -1)
+        actions = actions.reshape(len(actions), -1)
+        return actions.float() if isinstance(self.action_space, spaces.MultiBinary) else actions
 
     def extract_features(  # type: ignore[override]
         self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor

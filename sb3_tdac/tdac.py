@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
@@ -16,7 +15,14 @@ from torch.nn.utils import clip_grad_norm_
 
 from sb3_tdac import equations
 from sb3_tdac.base import TwoOptimizerAlgorithm
-from sb3_tdac.checks import check_bool, check_integer, check_policy, check_real, check_word
+from sb3_tdac.checks import (
+    check_bool,
+    check_finite,
+    check_integer,
+    check_policy,
+    check_real,
+    check_word,
+)
 from sb3_tdac.distributions import DiagGaussian
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.running import CLIP, RunningMeanStd, RunningRootMeanSquare
@@ -119,6 +125,11 @@ class TDAC(TwoOptimizerAlgorithm):
         _init_setup_model: bool = True,
     ):
         check_policy(policy, self.policy_aliases)
+        check_integer("verbose", verbose, low=0)
+        if seed is not None:
+            check_integer("seed", seed, low=0, high=2**32 - 1)
+        if not isinstance(policy_kwargs, dict | None):
+            raise TypeError(f"policy_kwargs must be a dict, got {policy_kwargs!r}")
         super().__init__(
             policy,
             None,  # type: ignore[arg-type]  # _adopt_env: SB3 asserts bounds that TDAC does not need
@@ -152,8 +163,7 @@ class TDAC(TwoOptimizerAlgorithm):
         self.discount_states = discount_states
         self._elapsed_steps = np.zeros(0, np.int64)
         self._discounted_return = np.zeros(0)
-        self._log_interval: int | None = 1
-        self._updates_before_learn = 0
+        self._last_update: dict[str, Tensor] = {}
         if env is not None:
             self._adopt_env(env)
         if _init_setup_model:
@@ -225,7 +235,7 @@ class TDAC(TwoOptimizerAlgorithm):
         :param rollout_buffer: where the transitions go
         :param n_rollout_steps: steps of each environment
         :return: False if the callback stopped the training
-        :raises ValueError: if an action, reward or observation is not finite
+        :raises ValueError: if a reward or an observation is not finite
         """
         assert self._last_obs is not None and self._last_episode_starts is not None
         self.policy.set_training_mode(False)
@@ -239,6 +249,7 @@ class TDAC(TwoOptimizerAlgorithm):
             if isinstance(self.action_space, spaces.Box):
                 clipped_actions = self.policy.unscale_action(actions)
             new_obs, rewards, dones, infos = env.step(clipped_actions)
+            check_finite(rewards, new_obs, infos)
 
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
@@ -250,7 +261,6 @@ class TDAC(TwoOptimizerAlgorithm):
             rollout_buffer.add(self._last_obs, actions, rewards, dones, infos, self._elapsed_steps)
             self._last_obs, self._last_episode_starts = new_obs, dones
         rollout_buffer.finish(new_obs)
-        rollout_buffer.check_finite()
         if self.normalize_reward:
             self._normalize_rewards(rollout_buffer)
         callback.update_locals(locals())
@@ -271,7 +281,7 @@ class TDAC(TwoOptimizerAlgorithm):
     def train(self) -> None:
         """One update from the rollout: critic, advantage, actor."""
         self.policy.set_training_mode(True)
-        self._update_learning_rates()
+        self._update_schedules()
         batch = self.rollout_buffer.get(self.device)
 
         if not self.critic_first:
@@ -296,13 +306,16 @@ class TDAC(TwoOptimizerAlgorithm):
         log_prob, entropy = distribution.log_prob(batch.action), distribution.entropy()  # (4.26)
         actor_loss = equations.actor_loss(log_prob, advantage, self.loss_reduction)  # (4.22)
         bonus = equations.reduce(entropy, self.loss_reduction)  # type: ignore[arg-type]
-        ent_coef = self.ent_coef_schedule(self._current_progress_remaining)
-        self._step(self.policy.optimizer, actor_loss - ent_coef * bonus)  # (4.23)
+        self._step(self.policy.optimizer, actor_loss - self.ent_coef_now * bonus)  # (4.23)
 
         self.policy.update_observation_stats(batch.state)
         self._n_updates += 1
-        if self._is_logged():
-            self._log_update(critic_loss, actor_loss, value, target, distribution)
+        self._last_update = dict(
+            critic_loss=critic_loss, actor_loss=actor_loss, value=value, target=target
+        )
+        self._last_update["entropy"] = entropy  # type: ignore[assignment]
+        if isinstance(distribution, DiagGaussian):
+            self._last_update["std"] = distribution.std
 
     def _value_and_target(self, batch: Transitions) -> tuple[Tensor, Tensor]:
         """V(x) and (4.19), from one pass over all states of the rollout."""
@@ -317,26 +330,30 @@ class TDAC(TwoOptimizerAlgorithm):
             clip_grad_norm_(optimizer.param_groups[0]["params"], self.max_grad_norm)
         optimizer.step()
 
-    def _log_update(
-        self,
-        critic_loss: Tensor,
-        actor_loss: Tensor,
-        value: Tensor,
-        target: Tensor,
-        distribution: Distribution,
-    ) -> None:
-        value, target = value.detach(), target.detach()
-        record = self.logger.record
-        record("train/n_updates", self._n_updates, exclude="tensorboard")
-        record("train/learning_rate", self.policy.optimizer.param_groups[0]["lr"])
-        record("train/critic_learning_rate", self.policy.critic_optimizer.param_groups[0]["lr"])
-        record("train/critic_loss", critic_loss.item())
-        record("train/actor_loss", actor_loss.item())
-        record("train/entropy", distribution.entropy().mean().item())  # type: ignore[union-attr]
-        record("train/td_error", equations.td_advantage(value, target).abs().mean().item())
-        record(
-            "train/explained_variance",
-            explained_variance(value.cpu().numpy(), target.cpu().numpy()),
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write the log, with the figures of the last update: only now they leave the device.
+
+        :param iteration: number of rollouts, zero if it is not known
+        """
+        if self._last_update:
+            self._record_last_update()
+        super().dump_logs(iteration)
+
+    def _record_last_update(self) -> None:
+        figures = {name: tensor.detach().cpu() for name, tensor in self._last_update.items()}
+        value, target = figures.pop("value"), figures.pop("target")
+        figures["td_error"] = equations.td_advantage(value, target).abs()
+        for name, tensor in figures.items():
+            self.logger.record(f"train/{name}", tensor.mean().item())
+        explained = explained_variance(value.numpy(), target.numpy())
+        self.logger.record("train/explained_variance", explained)
+        rate, critic_rate = (
+            optimizer.param_groups[0]["lr"]
+            for optimizer in (self.policy.optimizer, self.policy.critic_optimizer)
         )
-        if isinstance(distribution, DiagGaussian):
-            record("train/std", distribution.std.mean().item())
+        self.logger.record("train/learning_rate", rate)
+        self.logger.record("train/critic_learning_rate", critic_rate)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_last_update"]

@@ -118,24 +118,6 @@ class TransitionBuffer:
         """
         _store(self.observations, self.step, obs)
 
-    def check_finite(self) -> None:
-        """Refuse a rollout with a NaN or an infinity in it.
-
-        :raises ValueError: naming what, at which step of the rollout and in which environment
-        """
-        arrays = {"action": self.actions, "reward": self.rewards}
-        if isinstance(self.observations, dict):
-            arrays |= {f"observation {key!r}": obs for key, obs in self.observations.items()}
-        else:
-            arrays["observation"] = self.observations
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                step, env = np.argwhere(~np.isfinite(array))[0][:2]
-                raise ValueError(
-                    f"{name} is not finite at step {step} of the rollout in environment {env}: "
-                    "check the environment, or lower the learning rates"
-                )
-
     def get(self, device: torch.device) -> Transitions:
         """The rollout as one batch, steps first, environments within a step.
 
@@ -171,7 +153,7 @@ class TransitionBuffer:
 def _allocate_actions(shape: tuple[int, int], space: spaces.Space[Any]) -> NDArray[Any]:
     if isinstance(space, spaces.Discrete):
         return np.zeros(shape, np.int64)
-    dtype = np.float32 if isinstance(space, spaces.Box) else np.int64
+    dtype = np.int64 if isinstance(space, spaces.MultiDiscrete) else np.float32
     return np.zeros((*shape, get_action_dim(space)), dtype)
 
 
