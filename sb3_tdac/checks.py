@@ -25,7 +25,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 LEAF_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-LEAF_NAMES = "a Box, or a Discrete, MultiDiscrete or MultiBinary that starts at 0 and has one axis"
+LEAF_NAMES = "a Box, or a Discrete, MultiDiscrete or MultiBinary of one axis that starts at 0"
 
 
 def check_real(
@@ -101,19 +101,21 @@ def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spac
     leaves = [observation_space]
     if isinstance(observation_space, spaces.Dict):
         leaves = list(observation_space.spaces.values())
-    if not all(_is_supported(leaf) and leaf.shape != () for leaf in leaves):
+    scalars = [leaf for leaf in leaves if isinstance(leaf, spaces.Box) and leaf.shape == ()]
+    if scalars or not all(_is_supported(leaf) for leaf in leaves):
         raise ValueError(
             f"the observation_space must be {LEAF_NAMES}, or a Dict of these, got "
             f"{observation_space}: gymnasium.wrappers.FlattenObservation may help"
         )
-    if not _is_supported(action_space):
+    is_flat = not isinstance(action_space, spaces.MultiBinary) or len(action_space.shape) == 1
+    if not (_is_supported(action_space) and is_flat):
         raise ValueError(
             f"the action_space must be {LEAF_NAMES}, got {action_space}: wrap the environment"
         )
 
 
 def _is_supported(space: spaces.Space[Any]) -> bool:
-    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary) and len(space.shape) != 1:
+    if isinstance(space, spaces.MultiDiscrete) and len(space.shape) != 1:
         return False
     return isinstance(space, LEAF_SPACES) and not np.any(getattr(space, "start", 0))
 

@@ -141,7 +141,11 @@ class TDACPolicy(ActorCriticPolicy):
         )
 
     def actor_modules(self) -> nn.ModuleList:
-        r"""The modules whose parameters are $\theta$, stepped by ``optimizer``."""
+        r"""The modules whose parameters are $\theta$, stepped by ``optimizer``.
+
+        A policy with its own ``mlp_extractor`` names its networks ``policy_net`` and ``value_net``,
+        as in SB3's guide, or overrides this method and ``critic_modules``.
+        """
         modules = [self.mlp_extractor.policy_net, self.action_net]
         if isinstance(self.action_space, spaces.Box):
             modules.append(self.std_net)

@@ -310,12 +310,11 @@ class TDAC(TwoOptimizerAlgorithm):
 
         self.policy.update_observation_stats(batch.state)
         self._n_updates += 1
-        self._last_update = dict(
-            critic_loss=critic_loss, actor_loss=actor_loss, value=value, target=target
-        )
-        self._last_update["entropy"] = entropy  # type: ignore[assignment]
+        figures = dict(critic_loss=critic_loss, actor_loss=actor_loss, value=value, target=target)
+        figures["entropy"] = entropy  # type: ignore[assignment]
         if isinstance(distribution, DiagGaussian):
-            self._last_update["std"] = distribution.std
+            figures["std"] = distribution.std
+        self._last_update = {name: tensor.detach() for name, tensor in figures.items()}
 
     def _value_and_target(self, batch: Transitions) -> tuple[Tensor, Tensor]:
         """V(x) and (4.19), from one pass over all states of the rollout."""
@@ -340,7 +339,7 @@ class TDAC(TwoOptimizerAlgorithm):
         super().dump_logs(iteration)
 
     def _record_last_update(self) -> None:
-        figures = {name: tensor.detach().cpu() for name, tensor in self._last_update.items()}
+        figures = {name: tensor.cpu() for name, tensor in self._last_update.items()}
         value, target = figures.pop("value"), figures.pop("target")
         figures["td_error"] = equations.td_advantage(value, target).abs()
         for name, tensor in figures.items():
