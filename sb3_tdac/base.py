@@ -169,9 +169,14 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         :raises TypeError: if a keyword is no argument of the constructor
         :raises ValueError: if the file is not a TDAC model
         """
-        unknown = set(kwargs) - set(inspect.signature(cls.__init__).parameters)
+        ours = [k for k in cls.__mro__ if issubclass(k, TwoOptimizerAlgorithm)]
+        constructors = [vars(k)["__init__"] for k in ours if "__init__" in vars(k)]
+        known = {name for init in constructors for name in inspect.signature(init).parameters}
+        unknown = set(kwargs) - known | {"policy"} & set(kwargs)
         if unknown:
             raise TypeError(f"load() got unexpected keyword arguments {sorted(unknown)}")
+        if "stats_window_size" in kwargs:
+            kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")
         check_model_file(path)
         return super().load(
             path, env, device, custom_objects, print_system_info, force_reset, **kwargs
