@@ -31,7 +31,7 @@ try:
     from scipy import linalg
     from tqdm import tqdm
 except ImportError as error:
-    sys.exit(f"{error}: pip install 'sb3_tdac[plots]' tqdm")
+    sys.exit(f"{error}: pip install 'sb3_tdac[plots]'")
 
 Array = NDArray[np.float64]
 Observation = NDArray[np.float32]
