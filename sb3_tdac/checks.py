@@ -204,16 +204,13 @@ def check_model_file(path: str | pathlib.Path | io.BufferedIOBase) -> None:
     :raises ValueError: if it is no SB3 model, or one of another algorithm
     """
     file = open_path(path, "r", suffix="zip")
-    start = file.tell()
     try:
         with zipfile.ZipFile(file) as archive:
             is_tdac = {"data", "policy.critic_optimizer.pth"} <= set(archive.namelist())
     except zipfile.BadZipFile as error:
         raise ValueError(f"path must be a model saved by TDAC.save, got {path}: {error}") from error
     finally:
-        if file is path:
-            file.seek(start)
-        else:
+        if file is not path:
             file.close()
     if not is_tdac:
         raise ValueError(
