@@ -121,9 +121,12 @@ class TDACPolicy(ActorCriticPolicy):
         self.std_net = action_dist.proba_distribution_net(
             self.mlp_extractor.latent_dim_pi, self.std_init
         )
+        # with an axis for the environments: numpy is quicker when shapes need no broadcasting
+        self._low, self._high = action_space.low[None], action_space.high[None]
         with np.errstate(over="ignore"):  # bounds may be the largest floats
-            bounded = np.isfinite(action_space.high - action_space.low).all()
-        self._squash_output = self.scale_actions and bool(bounded)
+            self._half_range = 0.5 * (self._high - self._low)
+            self._middle = self._low + self._half_range
+        self._squash_output = self.scale_actions and bool(np.isfinite(self._half_range).all())
 
     def _build_optimizers(self, lr_schedule: Schedule, critic_lr_schedule: Schedule) -> None:
         actor = list(self.actor_modules().parameters())
@@ -242,10 +245,9 @@ class TDACPolicy(ActorCriticPolicy):
         :param scaled_action: (B, *action shape) action as sampled
         :return: (B, *action shape) action in the action space
         """
-        low, high = self.action_space.low, self.action_space.high  # type: ignore[attr-defined]
         if self.squash_output:
-            scaled_action = super().unscale_action(scaled_action)
-        clipped: NDArray[Any] = np.clip(scaled_action, low, high)
+            scaled_action = scaled_action * self._half_range + self._middle
+        clipped: NDArray[Any] = np.minimum(np.maximum(scaled_action, self._low), self._high)
         return clipped
 
     def _flatten_actions(self, actions: Tensor) -> Tensor:

@@ -26,9 +26,9 @@ def update_moments(mean: Any, var: Any, count: Any, rows: Any, memory: float) ->
     """
     total = count + len(rows)
     weight = len(rows) / total
-    rows_mean = rows.mean(0)
+    rows_mean = rows.sum(0) / len(rows)
     delta = rows_mean - mean
-    within = ((rows - rows_mean) ** 2).mean(0)
+    within = ((rows - rows_mean) ** 2).sum(0) / len(rows)
     var[...] = var + weight * (within - var + delta**2 * (count / total))
     mean[...] = mean + weight * delta
     count[...] = total if memory == math.inf else min(total, memory)
@@ -116,7 +116,7 @@ def update_root_mean_square(mean_square: Any, weight: Any, rows: Any) -> Any:
     :param rows: (B,)
     :return: (B,)
     """
-    mean_square[...] = mean_square + (1 - DECAY) * ((rows**2).mean() - mean_square)
+    mean_square[...] = mean_square + (1 - DECAY) * ((rows**2).sum() / len(rows) - mean_square)
     weight[...] = weight + (1 - DECAY) * (1 - weight)
     return rows / ((mean_square / weight) ** 0.5 + EPSILON)
 

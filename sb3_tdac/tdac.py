@@ -1,5 +1,6 @@
 """TDAC: the one-step temporal-difference advantage actor-critic, (4.19)-(4.26)."""
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -27,7 +28,13 @@ from sb3_tdac.checks import (
 )
 from sb3_tdac.distributions import DiagGaussian
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
-from sb3_tdac.running import CLIP, RunningMeanStd, RunningRootMeanSquare
+from sb3_tdac.running import (
+    CLIP,
+    EPSILON,
+    RunningMeanStd,
+    RunningRootMeanSquare,
+    update_moments,
+)
 from sb3_tdac.schedules import ScheduleArgument
 from sb3_tdac.transitions import TransitionBuffer, Transitions
 
@@ -86,8 +93,8 @@ class TDAC(TwoOptimizerAlgorithm):
     :param verbose: 0: no output, 1: information, 2: debugging
     :param seed: seed of all random generators
     :param device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-    :param fast_path: compute in NumPy where that gives the same faster: small ``MlpPolicy`` networks
-        on a CPU; False: never
+    :param fast_path: compute with compiled kernels where these give the same, faster: for a small
+        ``MlpPolicy`` on a CPU; False: never
     :param _init_setup_model: build the networks now
     :raises TypeError: if an argument has the wrong type
     :raises ValueError: if an argument is out of range, or a space is not supported
@@ -275,9 +282,10 @@ class TDAC(TwoOptimizerAlgorithm):
 
     def _sample(self, obs: Any) -> NDArray[Any]:
         """Draw (n_envs, *action shape) actions, in the units of ``evaluate_actions``."""
-        kernels = self._current_kernels()
-        if kernels is not None:
-            actions = kernels.sample(obs)
+        if self._kernels is None or not self._kernels.can_sample():
+            self._choose_path()
+        if self._kernels is not None:
+            actions = self._kernels.sample(obs)
         else:
             with torch.inference_mode():
                 actions = self.policy.sample(obs_as_tensor(obs, self.device)).cpu().numpy()
@@ -285,32 +293,35 @@ class TDAC(TwoOptimizerAlgorithm):
 
     def _normalize_rewards(self, rollout_buffer: TransitionBuffer) -> None:
         """Divide the rewards by the root mean square of recent discounted returns, clip to +-10."""
-        returns = np.empty_like(rollout_buffer.rewards, dtype=np.float64)
+        if self._kernels is not None:
+            self._kernels.normalize_rewards(
+                rollout_buffer, self._discounted_return, self.return_stats
+            )
+            return
+        returns = np.empty_like(rollout_buffer.rewards, np.float64)
+        discount = self.gamma * (rollout_buffer.elapsed_steps > 0)
         for step, rewards in enumerate(rollout_buffer.rewards):
-            going_on = rollout_buffer.elapsed_steps[step] > 0
-            self._discounted_return = rewards + self.gamma * going_on * self._discounted_return
-            returns[step] = self._discounted_return
-        self.return_stats.update(torch.from_numpy(returns.reshape(-1)))
-        rollout_buffer.rewards /= self.return_stats.root_mean_square.item()
-        rollout_buffer.rewards.clip(-CLIP, CLIP, out=rollout_buffer.rewards)
-
-    def _current_kernels(self) -> "fast.Kernels | None":
-        """The fast path, bound to the policy as it is now; ``None`` where it is not the same."""
-        if self._kernels is not None and self._kernels.is_current():
-            return self._kernels
-        if self._path is None or self._kernels is not None:
-            self._choose_path()
-        return self._kernels
+            returns[step] = self._discounted_return = (
+                discount[step] * self._discounted_return + rewards
+            )
+        stats = self.return_stats
+        mean, var, count = stats.mean.numpy(), stats.var.numpy(), stats.count.numpy()
+        update_moments(mean, var, count, returns.reshape(-1), stats.memory)
+        scaled = rollout_buffer.rewards / math.sqrt(var + mean**2 + EPSILON)
+        np.minimum(np.maximum(scaled, -CLIP), CLIP, out=rollout_buffer.rewards)
 
     def _choose_path(self) -> None:
+        """Take the fast path if it computes what the general one does with the policy as it is."""
+        if self._path is not None and self._kernels is None:
+            return
         if not self.fast_path:
-            reason = "fast_path=False"
+            reason: str | None = "fast_path=False"
         elif type(self) is not TDAC:
             reason = f"{type(self).__name__} is a subclass of TDAC"
         else:
             reason = fast.why_not(self)
         self._kernels = None if reason else fast.Kernels(self)
-        path = f"the general path: {reason}" if reason else "the fast path (NumPy)"
+        path = f"the general path: {reason}" if reason else "the fast path (compiled kernels)"
         if self.verbose >= 1 and path != self._path:
             print(f"Computing on {path}")
         self._path = path
@@ -318,10 +329,11 @@ class TDAC(TwoOptimizerAlgorithm):
     def train(self) -> None:
         """One update from the rollout: critic, advantage, actor."""
         self._update_schedules()
-        kernels = self._current_kernels()
-        if kernels is not None:
-            kernels.update(self.rollout_buffer.rows())
-            self._last_update = kernels.figures
+        if self._kernels is None or not self._kernels.can_update():
+            self._choose_path()
+        if self._kernels is not None:
+            self._kernels.update(self.rollout_buffer.rows())
+            self._last_update = self._kernels.figures
         else:
             self._set_training_mode(True)
             self._update(self.rollout_buffer.get(self.device))

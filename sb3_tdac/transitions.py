@@ -93,11 +93,11 @@ class TransitionBuffer:
         :raises ValueError: if a time limit comes without ``terminal_observation``
         """
         _store(self.observations, self.step, obs)
-        self.actions[self.step] = np.reshape(actions, self.actions.shape[1:])
+        self.actions[self.step] = actions.reshape(self.actions.shape[1:])
         self.rewards[self.step] = rewards
         self.terminated[self.step] = dones
         self.elapsed_steps[self.step] = elapsed_steps
-        for env in np.flatnonzero(dones):
+        for env in np.flatnonzero(dones) if np.count_nonzero(dones) else ():
             if infos[env].get("TimeLimit.truncated", False):
                 if infos[env].get("terminal_observation") is None:
                     raise ValueError(

@@ -1,4 +1,4 @@
-"""TDAC's update for small MLPs on a CPU, in NumPy on the memory of torch's parameters.
+"""TDAC's update for small MLPs on a CPU: compiled kernels on the memory of torch's parameters.
 
 Nothing else depends on this folder: without it TDAC computes the same by autograd, slower.
 ``tests/test_fast.py`` holds that both give the same numbers.

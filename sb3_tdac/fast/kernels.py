@@ -1,5 +1,6 @@
-"""Collecting and updating without autograd: the gradients of (4.20) and (4.22) written out."""
+"""The fast path of a model: the kernels, in the order of ``TDAC.train``."""
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -11,50 +12,80 @@ from torch import Tensor
 from sb3_tdac import equations
 from sb3_tdac.base import TwoOptimizerAlgorithm
 from sb3_tdac.distributions import DiagGaussian
-from sb3_tdac.fast.adam import Array, view
+from sb3_tdac.fast.library import Array, BatchStructure, address, load, zeros
 from sb3_tdac.fast.network import Network
-from sb3_tdac.fast.routing import Anchors
-from sb3_tdac.running import CLIP, EPSILON, update_moments, update_root_mean_square
-from sb3_tdac.transitions import Transitions
+from sb3_tdac.fast.routing import Listeners, actor_anchors, update_anchors
+from sb3_tdac.running import CLIP, DECAY, EPSILON, RunningMeanStd
+from sb3_tdac.transitions import TransitionBuffer, Transitions
 
 
 class Kernels:
-    """The fast path of one model.
+    """Collecting and updating for one model.
 
     :param model: one that ``why_not`` has nothing against
     """
 
     def __init__(self, model: TwoOptimizerAlgorithm):
         policy = model.policy
-        self.model, self.policy = model, policy
-        self.anchors = Anchors(model)
+        self.model, self.policy, self.library = model, policy, load()
         self.is_box = isinstance(model.action_space, spaces.Box)
-        heads = [policy.action_net, policy.std_net] if self.is_box else [policy.action_net]
-        self.actor = Network(policy.mlp_extractor.policy_net, heads, policy.optimizer)
+        self.capacity = 2 * model.n_steps * model.n_envs + model.n_envs  # every step a time limit
+        heads: list[Any] = [policy.action_net, *([policy.std_net] if self.is_box else [])]
+        extractor = policy.mlp_extractor
+        self.actor = Network(extractor.policy_net, heads, policy.optimizer, self.capacity)
         self.critic = Network(
-            policy.mlp_extractor.value_net, [policy.value_net], policy.critic_optimizer
+            extractor.value_net, [policy.value_net], policy.critic_optimizer, self.capacity
         )
-        self.moments: tuple[Array, Array, Array] | None = None
+        self._allocate_batch(policy.features_dim, policy.action_net.out_features)
+        self.stats: tuple[Tensor, Tensor, Tensor] | None = None
         if policy.normalize_observation:
             (stats,) = policy.observation_normalizer.stats.values()
-            self.moments = view(stats.mean), view(stats.var), view(stats.count)
-        width = policy.action_net.out_features
-        self.noise = torch.empty(model.n_envs, width)
-        self.noise_view = view(self.noise)
+            self.stats = stats.mean, stats.var, stats.count
+        self._listeners = Listeners(model)
+        self._actor_anchors = actor_anchors(model)
+        self._update_anchors = update_anchors(model, [self.actor, self.critic])
 
-    def is_current(self) -> bool:
-        """Whether the arrays are still the memory of what the policy computes with."""
-        return self.anchors.hold()
+    def _allocate_batch(self, features: int, width: int) -> None:
+        size, self.features = self.model.n_steps * self.model.n_envs, features
+        self.raw_states, self.states = (zeros(self.capacity, features) for _ in range(2))
+        columns: dict[str, Array] = dict(
+            states=self.states,
+            reward=zeros(size),
+            action=zeros(size, width),
+            successor=zeros(size, dtype=np.int64),
+            elapsed_steps=zeros(size, dtype=np.int64),
+            choice=zeros(size, dtype=np.int64),
+            terminated=zeros(size, dtype=bool),
+            **{name: zeros(size) for name in ("value", "target", "advantage")},
+        )
+        self.columns = columns
+        self._states, self._raw_states = address(self.states), address(self.raw_states)
+        self.batch = BatchStructure(size, 0, *map(address, columns.values()))
+        self.batch_address = ctypes.addressof(self.batch)
+        self.noise = torch.empty(self.model.n_envs, width)
+        self._noise, self._action = self.noise.numpy(), zeros(self.model.n_envs, width)
+        self._sampling = address(self.noise), address(self._action)
 
-    def _features(self, obs: Array) -> Array:
-        rows = obs.reshape(len(obs), -1)
-        if self.moments is None:
-            return rows.astype(np.float32, copy=False)
-        mean, var, _ = self.moments
-        rows = np.subtract(rows, mean.reshape(-1), dtype=np.float32)
-        rows /= np.sqrt(var.reshape(-1) + np.float32(EPSILON))
-        np.minimum(rows, CLIP, rows)
-        return np.maximum(rows, -CLIP, rows)
+    def can_sample(self) -> bool:
+        """Whether the kernels still point to what the actor computes with."""
+        return self._actor_anchors.hold()
+
+    def can_update(self) -> bool:
+        """The same of all that an update needs, and whether nobody listens to autograd."""
+        return self.can_sample() and self._update_anchors.hold() and self._listeners.are_none()
+
+    def _set_states(self, obs: Array) -> None:
+        """Normalized observations into ``states``."""
+        rows = len(obs)
+        if self.stats is None:
+            self.states[:rows] = obs.reshape(rows, -1)
+            return
+        self.raw_states[:rows] = obs.reshape(rows, -1)
+        mean, var, _ = self.stats
+        self.library.normalize(
+            *(self._raw_states, rows, self.features, mean.data_ptr(), var.data_ptr()),
+            *(EPSILON, CLIP, self._states),
+        )
 
     def sample(self, obs: Array) -> Array:
         """Draw actions, with the random numbers that ``policy.sample`` would use.
@@ -62,158 +93,112 @@ class Kernels:
         :param obs: (n_envs, *observation shape)
         :return: (n_envs, A) or (n_envs,), in the units of ``evaluate_actions``
         """
-        outputs = self.actor.forward(self._features(obs))
+        self._set_states(obs)
+        states, rows = self._states, len(obs)
         if self.is_box:
-            mean, std, _ = self._mean_and_std(outputs)
-            self.noise.normal_()
-            std *= self.noise_view
-            std += mean
-            return std
+            self.noise.normal_()  # as torch.normal
+            self.library.sample_gaussian(
+                *(self.actor.address, states, rows, self.policy.squash_output),
+                *(*self.policy.std_bounds, *self._sampling),
+            )
+            return self._action.copy()
         self.noise.exponential_()  # as torch.multinomial
-        (logits,) = outputs
-        actions: Array = (np.exp(logits - logits.max(1, keepdims=True)) / self.noise_view).argmax(1)
-        return actions
+        self.library.forward(self.actor.address, states, rows)
+        logits = self.actor.outputs[-1][:rows]
+        choice: Array = (logits - np.log(self._noise)).argmax(axis=1)
+        return choice
 
-    def _mean_and_std(self, outputs: list[Array]) -> tuple[Array, Array, Array]:
-        """Mean, std and unbounded std of (4.24)."""
-        mean, std = outputs
-        if self.policy.squash_output:
-            np.tanh(mean, mean)
-        softplus = np.logaddexp(std, np.float32(0.0))
-        low, high = self.policy.std_bounds
-        return mean, np.maximum(np.minimum(softplus, np.float32(high)), np.float32(low)), softplus
+    def normalize_rewards(
+        self, buffer: TransitionBuffer, discounted_return: Array, stats: RunningMeanStd
+    ) -> None:
+        """Divide rewards by the root mean square of recent discounted returns, and clip them.
 
-    def update(self, batch: Transitions) -> None:
-        """One update: critic, advantage, actor, as ``TDAC.train``.
+        :param buffer: whose rewards are divided, in place
+        :param discounted_return: (n_envs,) float64, up to the last step; in place
+        :param stats: of the discounted returns, float64
+        """
+        self.library.normalize_rewards(
+            *(address(buffer.rewards), address(buffer.elapsed_steps)),
+            *(buffer.n_steps, buffer.n_envs, self.model.gamma, address(discounted_return)),
+            *(address(stats.mean), address(stats.var), address(stats.count)),
+            *(stats.memory, EPSILON, CLIP),
+        )
 
-        :param batch: B transitions as arrays
+    def update(self, rows: Transitions) -> None:
+        """One update: critic, advantage, actor.
+
+        :param rows: B transitions as arrays
         :raises ValueError: if a gradient is not finite
         """
-        with np.errstate(all="ignore"):  # what is not finite is refused by Network.step
-            self._update(batch)
-
-    def _update(self, batch: Transitions) -> None:
-        model, size = self.model, len(batch.reward)
-        x = self._features(batch.states)
-        scale = 1.0 if model.loss_reduction == "sum" else 1.0 / size
+        model, library, batch = self.model, self.library, self.batch_address
+        self._set_batch(rows)
+        scale = 1.0 if model.loss_reduction == "sum" else 1.0 / self.batch.size
+        residual = model.critic_gradient == "residual"
         if not model.critic_first:
-            value, target = self._value_and_target(x, batch)
-        for _ in range(model.critic_steps):
-            critic = self._value_and_target(x, batch)  # (4.19)
-            self.critic.backward([self._critic_gradient(*critic, batch, scale)])  # (4.20)
+            self._set_advantage()
+        for _ in range(model.critic_steps):  # (4.19), (4.20)
+            library.critic_gradient(self.critic.address, batch, model.gamma, scale, residual)
             self.critic.step(model.max_grad_norm)
+        self._last_critic = self.columns["value"].copy(), self.columns["target"].copy()
         if model.critic_first:
-            value, target = self._value_and_target(x, batch)
-        advantage = self._advantage(value, target, batch)  # (4.21)
-        outputs = self.actor.forward(x[:size])
-        gradient = self._gaussian_gradient if self.is_box else self._categorical_gradient
-        self.actor.backward(gradient(outputs, batch.action, scale * advantage, scale))  # (4.22)
+            self._set_advantage()
+        self._set_actor_gradient(scale)  # (4.22)
         self.actor.step(model.max_grad_norm)  # (4.23)
-        if self.moments is not None:
-            rows = batch.states[:size].astype(np.float32, copy=False)
-            update_moments(*self.moments, rows, np.inf)
-        self._last = critic, value, target, advantage, batch.action.copy()
+        if self.stats is not None:
+            self.raw_states[: self.batch.size] = rows.state.reshape(self.batch.size, -1)
+            library.update_moments(
+                *(self._raw_states, self.batch.size, self.features),
+                *map(address, self.stats),
+            )
 
-    def _value_and_target(self, x: Array, batch: Transitions) -> tuple[Array, Array]:
-        values = self.critic.forward(x)[0][:, 0]
-        next_value = values[batch.successor]
-        next_value[batch.terminated] = 0.0
-        next_value *= self.model.gamma
-        next_value += batch.reward
-        return values[: len(next_value)], next_value
+    def _set_batch(self, rows: Transitions) -> None:
+        columns = self.columns
+        self.batch.rows = len(rows.states)
+        self._set_states(rows.states)
+        for name in ("reward", "terminated", "successor", "elapsed_steps"):
+            columns[name][:] = getattr(rows, name)
+        columns["action" if self.is_box else "choice"][:] = rows.action
 
-    def _critic_gradient(
-        self, value: Array, target: Array, batch: Transitions, scale: float
-    ) -> Array:
-        r"""(R, 1) derivative of (4.20) by V of the rows that it reaches.
+    def _set_advantage(self) -> None:
+        """(4.21) of the critic as it is now, with the options."""
+        model, stats = self.model, self.model.advantage_stats
+        self.library.value_and_target(self.critic.address, self.batch_address, model.gamma)
+        self._last_advantage = self.columns["value"].copy(), self.columns["target"].copy()
+        self.library.advantage(
+            *(self.batch_address, model.gamma, model.scale_advantage, DECAY, EPSILON),
+            *(address(stats.mean_square), address(stats.weight)),
+            *(model.normalize_advantage, model.discount_states),
+        )
 
-        By $V(x_i)$ it is minus the TD error; by $V(x_{i+1})$, in the residual gradient alone,
-        $\gamma$ times the TD error.
-        """
-        error = value - target
-        error *= scale
-        if self.model.critic_gradient == "semi":
-            return error[:, None]
-        gradient = np.zeros(len(self.critic.activations[0]), np.float32)
-        gradient[: len(error)] = error
-        error *= self.model.gamma
-        error[batch.terminated] = 0.0
-        gradient[batch.successor] -= error  # no row is the successor of two
-        return gradient[:, None]
-
-    def _advantage(self, value: Array, target: Array, batch: Transitions) -> Array:
-        model = self.model
-        advantage = target - value
-        if model.scale_advantage:
-            stats = model.advantage_stats
-            advantage = update_root_mean_square(view(stats.mean_square), view(stats.weight), advantage)
-        if model.normalize_advantage:
-            advantage = (advantage - advantage.mean()) / (advantage.std(ddof=1) + 1e-8)
-        if model.discount_states:
-            advantage = (model.gamma**batch.elapsed_steps * advantage).astype(np.float32)  # (4.6)
-        return advantage
-
-    def _gaussian_gradient(
-        self, outputs: list[Array], action: Array, advantage: Array, scale: float
-    ) -> list[Array]:
-        r"""Derivatives of (4.22) and the entropy bonus by the outputs of the heads.
-
-        With $z = (u - \mu) / \sigma$: of (4.26) by $\mu$ it is $z / \sigma$, by $\sigma$ it is
-        $(z^2 - 1) / \sigma$; of the entropy by $\sigma$ it is $1 / \sigma$.
-        """
-        mean, std, softplus = self._mean_and_std(outputs)
-        self._last_outputs = [mean, std]
-        z = (action - mean) / std
-        advantage = advantage[:, None]
-        by_mean = z * advantage
-        by_mean /= -std
-        if self.policy.squash_output:
-            by_mean *= 1.0 - mean * mean
-        by_std = (z * z - 1.0) * advantage
-        by_std += scale * self.model.ent_coef_now
-        by_std /= -std
-        by_std *= std == softplus  # no gradient where it is clamped
-        by_std *= -np.expm1(-softplus)  # softplus' = 1 - exp(-softplus)
-        return [by_mean, by_std]
-
-    def _categorical_gradient(
-        self, outputs: list[Array], action: Array, advantage: Array, scale: float
-    ) -> list[Array]:
-        r"""Derivatives of (4.22) and the entropy bonus by the logits.
-
-        Of $\log p_u$ by logit k it is $1_{k=u} - p_k$; of the entropy $H$ it is
-        $-p_k (\log p_k + H)$.
-        """
-        (logits,) = outputs
-        log_prob = logits - logits.max(axis=1, keepdims=True)
-        log_prob -= np.log(np.exp(log_prob).sum(axis=1, keepdims=True))
-        self._last_outputs = [log_prob]
-        prob = np.exp(log_prob)
-        entropy = -(prob * log_prob).sum(axis=1, keepdims=True)
-        gradient = prob * advantage[:, None]
-        gradient[np.arange(len(action)), action] -= advantage
-        gradient += scale * self.model.ent_coef_now * prob * (log_prob + entropy)
-        return [gradient]
+    def _set_actor_gradient(self, scale: float) -> None:
+        actor, batch, ent_coef = self.actor.address, self.batch_address, self.model.ent_coef_now
+        if self.is_box:
+            squash, bounds = self.policy.squash_output, self.policy.std_bounds
+            self.library.gaussian_gradient(actor, batch, scale, ent_coef, squash, *bounds)
+        else:
+            self.library.categorical_gradient(actor, batch, scale, ent_coef)
+        heads = self.actor.outputs[-2:] if self.is_box else self.actor.outputs[-1:]
+        self._last_outputs = [output[: self.batch.size].copy() for output in heads]
 
     def figures(self) -> dict[str, Tensor]:
-        """What the log shows of the last update, in the names of ``TDAC``'s."""
-        (critic_value, critic_target), *rest = self._last[:4]
-        tensors = [torch.from_numpy(array) for array in (critic_value, critic_target, *rest)]
-        critic_value, critic_target, value, target, advantage = tensors
-        distribution = self._last_distribution()
+        """What the log shows of the last update, by the names that ``TDAC`` gives them.
+
+        :return: detached tensors
+        """
+        tensors = map(torch.from_numpy, (*self._last_critic, *self._last_advantage))
+        critic_value, critic_target, value, target = tensors
+        outputs = [*map(torch.from_numpy, self._last_outputs)]
+        distribution: Any = (DiagGaussian if self.is_box else CategoricalDistribution)(
+            outputs[0].shape[1]
+        ).proba_distribution(*outputs)
+        action = torch.from_numpy(self.columns["action" if self.is_box else "choice"])
+        advantage, log_prob = self.columns["advantage"], distribution.log_prob(action)
         reduction = self.model.loss_reduction
-        log_prob = distribution.log_prob(torch.from_numpy(self._last[4]))
         figures = dict(
             critic_loss=equations.critic_loss(critic_value, critic_target, reduction=reduction),
-            actor_loss=equations.actor_loss(log_prob, advantage, reduction),
+            actor_loss=equations.actor_loss(log_prob, torch.from_numpy(advantage), reduction),
             value=value,
             target=target,
             entropy=distribution.entropy(),
         )
         return figures | (dict(std=distribution.std) if self.is_box else {})
-
-    def _last_distribution(self) -> Any:
-        outputs = [torch.from_numpy(array) for array in self._last_outputs]
-        if self.is_box:
-            return DiagGaussian(outputs[0].shape[1]).proba_distribution(*outputs)
-        return CategoricalDistribution(outputs[0].shape[1]).proba_distribution(*outputs)

@@ -11,11 +11,12 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import Tensor, nn
 
 from sb3_tdac.base import TwoOptimizerAlgorithm
+from sb3_tdac.fast.library import load
+from sb3_tdac.fast.network import Network
 from sb3_tdac.policies import TDACPolicy
 
 #: Above these, measured, torch is faster.
 MAX_ROWS, MAX_WIDTH = 512, 128
-OPTIMIZERS = ("optimizer", "critic_optimizer")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -26,6 +27,8 @@ def why_not(model: TwoOptimizerAlgorithm) -> str | None:
     :return: ``None`` if the fast path computes the same
     """
     policy = model.policy
+    if load() is None:
+        return "no C compiler was found when sb3_tdac was installed"
     if type(policy) is not TDACPolicy:
         return f"policy is a {type(policy).__name__}, not the MlpPolicy"
     space = model.observation_space
@@ -63,8 +66,8 @@ def _why_not_networks(model: TwoOptimizerAlgorithm) -> str | None:
         return f"a layer is wider than {MAX_WIDTH}"
     if model.n_steps * model.n_envs > MAX_ROWS:
         return f"n_steps * n_envs is more than {MAX_ROWS}"
-    if any(getattr(module, name, None) for module in modules for name in HOOKS):
-        return "a layer has hooks"
+    if not Listeners(model).are_none():
+        return "a parameter is frozen, or hooks listen to a parameter or a layer"
     tensors = [*policy.parameters(), *policy.buffers()]
     if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors):
         return "the policy is not float32 on a CPU"
@@ -87,8 +90,6 @@ def _why_not_optimizers(model: TwoOptimizerAlgorithm) -> str | None:
         parameters: list[Tensor] = optimizer.param_groups[0]["params"]
         if sorted(map(id, parameters)) != sorted(expected):
             return f"{name} has other parameters than its network"
-        if not all(p.requires_grad and not p._backward_hooks for p in parameters):
-            return "a parameter is frozen or has hooks"
     return None
 
 
@@ -99,31 +100,83 @@ def _heads(policy: TDACPolicy) -> list[nn.Module]:
 
 
 class Anchors:
-    """What the arrays of the fast path were taken from.
+    """Where the memory that the kernels point to came from.
+
+    :param attributes: objects and the names of their attributes that must stay
+    :param places: dicts, and names in them that must stay
+    """
+
+    def __init__(
+        self, attributes: list[tuple[Any, str]], places: list[tuple[dict[str, Any], list[str]]]
+    ):
+        rows = [(vars(owner), name) for owner, name in attributes]
+        rows += [(owner, name) for owner, names in places for name in names]
+        self.owners, self.names = zip(*rows, strict=True)
+        self.things = [owner[name] for owner, name in rows]
+        self.tensors = [thing for thing in self.things if isinstance(thing, Tensor)]
+        self.addresses = [*map(Tensor.data_ptr, self.tensors)]
+
+    def hold(self) -> bool:
+        """Whether everything is still in its place. Written for speed: it is asked every step."""
+        return (
+            all(map(is_, map(dict.get, self.owners, self.names), self.things))
+            and [*map(Tensor.data_ptr, self.tensors)] == self.addresses
+        )
+
+
+def actor_anchors(model: TwoOptimizerAlgorithm) -> Anchors:
+    """Of what actions are computed with.
+
+    :param model: with its policy
+    """
+    policy = model.policy
+    extractor = policy.mlp_extractor
+    heads = _heads(policy)[:-1]
+    names = ["mlp_extractor", "action_net", "std_net", "pi_features_extractor"]
+    places = [
+        (policy._modules, [name for name in names if name in policy._modules]),
+        (extractor._modules, ["policy_net"]),
+        (extractor.policy_net._modules, [*extractor.policy_net._modules]),
+        *((layer._parameters, ["weight", "bias"]) for layer in [*extractor.policy_net, *heads]),
+    ]
+    if policy.normalize_observation:
+        (stats,) = policy.observation_normalizer.stats.values()
+        places.append((stats._buffers, ["mean", "var"]))
+    return Anchors([(model, "policy")], [place for place in places if place[0]])
+
+
+def update_anchors(model: TwoOptimizerAlgorithm, networks: list[Network]) -> Anchors:
+    """Of what else an update computes with.
+
+    :param model: with its policy
+    :param networks: the kernels' forms of actor and critic
+    """
+    policy = model.policy
+    modules = [policy, policy.vf_features_extractor, *policy.mlp_extractor.value_net.modules()]
+    modules += [policy.value_net, model.advantage_stats]
+    if policy.normalize_observation:
+        modules += [*policy.observation_normalizer.modules()]
+    parts = [part for m in modules for part in (m._modules, m._parameters, m._buffers)]
+    optimizers = [(n.optimizer, name) for n in networks for name in ("state", "param_groups")]
+    return Anchors(
+        [(policy, "optimizer"), (policy, "critic_optimizer"), *optimizers],
+        [(part, [*part]) for part in parts],
+    )
+
+
+class Listeners:
+    """Who would be called if autograd computed.
 
     :param model: with its policy
     """
 
     def __init__(self, model: TwoOptimizerAlgorithm):
-        policy = model.policy
-        modules = [*policy.modules()]
-        self.hooks = [getattr(module, name) for module in modules for name in HOOKS]
-        places: list[tuple[dict[str, Any], str, Any]] = [(vars(model), "policy", policy)]
-        places += [(vars(policy), name, vars(policy)[name]) for name in OPTIMIZERS]
-        for module in modules:
-            for part in (module._modules, module._parameters, module._buffers):
-                places += [(part, name, thing) for name, thing in part.items()]
-        self.owners, self.names, self.things = zip(*places, strict=True)
-        self.tensors = [thing for thing in self.things if isinstance(thing, Tensor)]
-        self.addresses = self._addresses()
+        self.hooks = [vars(module)[name] for module in model.policy.modules() for name in HOOKS]
+        self.parameters = [*model.policy.parameters()]
 
-    def _addresses(self) -> list[int]:
-        return [*map(Tensor.data_ptr, self.tensors)]
-
-    def hold(self) -> bool:
-        """Whether everything is still in its place; written for speed, it is asked at every step."""
-        return (
-            all(map(is_, map(dict.get, self.owners, self.names), self.things))
-            and self._addresses() == self.addresses
-            and not any(self.hooks)
+    def are_none(self) -> bool:
+        """Whether no hook listens, and no parameter is frozen."""
+        return not any(self.hooks) and all(
+            parameter.requires_grad and not parameter._backward_hooks
+            for parameter in self.parameters
         )
