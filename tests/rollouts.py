@@ -41,7 +41,8 @@ class Walk(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
-        self.x, self.elapsed, self.path = (options or {}).get("x", 0.0), 0, np.zeros(3)
+        self.x = (options or {}).get("x", self.np_random.uniform(-0.1, 0.1))
+        self.elapsed, self.path = 0, np.zeros(3)
         return self._observation(), {"start": self.x, "options": options or None}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -83,7 +84,7 @@ def random_actions(env: VecEnv, n_steps: int, seed: int = 0) -> list[np.ndarray]
 
 
 def rollout(env: VecEnv, n_steps: int, keep: bool = False) -> list[Any]:
-    """What ``reset`` and each step gave, with the seeds 3, 4, ...
+    """What ``reset``, each step and a second ``reset`` gave, with the seeds 3, 4, ...
 
     :param env: environment
     :param n_steps: steps
@@ -91,13 +92,13 @@ def rollout(env: VecEnv, n_steps: int, keep: bool = False) -> list[Any]:
     """
     own = (lambda returned: returned) if keep else deepcopy
     env.seed(3)
-    steps = [own((env.reset(), env.unwrapped.reset_infos))]
+    steps = [own((env.reset(), list(env.unwrapped.reset_infos)))]
     for actions in random_actions(env, n_steps):
         obs, rewards, dones, infos = env.step(actions)
         for info in infos:
             info.get("episode", {}).pop("t", None)  # seconds
         steps.append(own((obs, rewards, dones, infos, list(env.unwrapped.reset_infos))))
-    return steps
+    return [*steps, own((env.reset(), list(env.unwrapped.reset_infos)))]
 
 
 def assert_same(steps: list[Any], expected: list[Any]) -> None:
@@ -112,7 +113,7 @@ def ends(steps: list[Any]) -> list[tuple[bool, bool]]:
     """Of each episode: cut by the time limit alone, and whether it has the length of the limit."""
     return [
         (info["TimeLimit.truncated"], info["episode"]["l"] == 6)
-        for step in steps[1:]
+        for step in steps[1:-1]
         for info, done in zip(step[3], step[2], strict=True)
         if done
     ]

@@ -48,7 +48,9 @@ def test_what_a_step_returned_is_never_changed(kind: str, reuse: bool) -> None:
 def test_an_environment_may_reuse_its_observation_and_its_info() -> None:
     steps = rollout(walks(LeanDummyVecEnv, reuse=True), 50)
     own = rollout(walks(LeanDummyVecEnv), 50)
-    for (*arrays, infos, _), (*own_arrays, own_infos, _) in zip(steps[1:], own[1:], strict=True):
+    for (*arrays, infos, _), (*own_arrays, own_infos, _) in zip(
+        steps[1:-1], own[1:-1], strict=True
+    ):
         np.testing.assert_equal(arrays, own_arrays)
         for info, own_info in zip(infos, own_infos, strict=True):
             assert info["path"].tolist() == own_info["path"].tolist()
@@ -84,8 +86,9 @@ def test_wrappers_give_what_they_give_over_dummy_vec_env(name: str) -> None:
 def test_options_attributes_methods_and_frames_are_those_of_the_environments() -> None:
     env = walks(LeanDummyVecEnv)
     env.set_options([{"x": 0.25}, {"x": 0.5}, {}])
-    assert env.reset()[:, 0].tolist() == [0.25, 0.5, 0.0]
-    assert env.reset()[:, 0].tolist() == [0.0, 0.0, 0.0]
+    first = env.reset()[:, 0].tolist()
+    assert first[:2] == [0.25, 0.5] and abs(first[2]) <= 0.1
+    assert np.abs(env.reset()[:, 0]).max() <= 0.1
     env.set_attr("gain", 5.0, indices=[1])
     assert env.get_attr("elapsed") == [0, 0, 0]
     assert env.env_method("double", 4.0, indices=[0, 2]) == [8.0, 8.0]
@@ -105,7 +108,7 @@ def test_frames_are_those_of_the_environments() -> None:
 ALGORITHMS: list[tuple[type[BaseAlgorithm], dict[str, Any]]] = [
     (A2C, {}),
     (PPO, {"n_steps": 16, "batch_size": 24, "n_epochs": 2}),
-    (SAC, {"learning_starts": 20}),
+    (SAC, {"learning_starts": 20, "gradient_steps": 1, "train_freq": 4}),
     (TDAC, {}),
 ]
 
