@@ -174,8 +174,8 @@ class GymnasiumVecEnv(VecEnv):
         self.env.close()
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """One frame of each environment, or None without a ``render_mode``."""
-        frames: Any = self.env.render()
+        """One frame of each environment, or None if the ``render_mode`` gives none."""
+        frames: Any = self.env.render() if self.render_mode == "rgb_array" else None
         return [None] * self.num_envs if frames is None else list(frames)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
