@@ -107,7 +107,7 @@ def test_frames_are_those_of_the_environments() -> None:
 
 ALGORITHMS: list[tuple[type[BaseAlgorithm], dict[str, Any]]] = [
     (A2C, {}),
-    (PPO, {"n_steps": 16, "batch_size": 24, "n_epochs": 2}),
+    (PPO, {"n_steps": 40, "batch_size": 60, "n_epochs": 2}),
     (SAC, {"learning_starts": 20, "gradient_steps": 1, "train_freq": 4}),
     (TDAC, {}),
 ]

@@ -1,5 +1,6 @@
 """Vector environments of gymnasium against ``DummyVecEnv``; CartPole against its single form."""
 
+import sys
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from sb3_tdac import TDAC
+from sb3_tdac.vec_envpool import EnvPoolVecEnv
 from sb3_tdac.vec_gymnasium import GymnasiumVecEnv
 
 MODES = list(AutoresetMode)
@@ -67,7 +69,9 @@ def test_wrappers_give_what_they_give_over_dummy_vec_env(wrap: Any) -> None:
     assert_same(rollout(wrap(sync()), 100), rollout(wrap(dummy()), 100))
 
 
-@pytest.mark.parametrize("algorithm", [A2C, partial(PPO, n_steps=16, batch_size=24), TDAC])
+@pytest.mark.parametrize(
+    "algorithm", [A2C, partial(PPO, n_steps=40, batch_size=60, n_epochs=2), TDAC]
+)
 def test_training_gives_the_parameters_of_dummy_vec_env(algorithm: Any) -> None:
     native = gym.make_vec(
         "Pendulum-v1", 3, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -146,7 +150,9 @@ def test_a_seed_gives_the_same_native_steps() -> None:
     assert np.array_equal(first[0], first[1]) and not np.array_equal(first[0], first[2])
 
 
-@pytest.mark.parametrize("algorithm", [A2C, partial(PPO, n_steps=16, batch_size=32), TDAC])
+@pytest.mark.parametrize(
+    "algorithm", [A2C, partial(PPO, n_steps=40, batch_size=80, n_epochs=2), TDAC]
+)
 def test_algorithms_learn_on_the_native_cartpole(algorithm: Any) -> None:
     env = GymnasiumVecEnv.make("CartPole-v1", n_envs=8, seed=0)
     model = algorithm("MlpPolicy", VecNormalize(env), seed=0).learn(2000)
@@ -267,3 +273,9 @@ def test_tuple_observations_are_refused() -> None:
 def test_an_id_without_native_env_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'Pendulum-v1' has none: .*LeanDummyVecEnv"):
         GymnasiumVecEnv.make("Pendulum-v1", n_envs=2)
+
+
+def test_without_envpool_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "envpool", None)
+    with pytest.raises(ImportError, match=r"pip install .sb3_tdac\[envpool\]"):
+        EnvPoolVecEnv("CartPole-v1")
