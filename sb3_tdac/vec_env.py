@@ -44,14 +44,14 @@ class LeanDummyVecEnv(DummyVecEnv):
         """Step each environment, and reset those whose episode ended."""
         self._renew_buffer()
         rows = self.buf_obs.get(None)  # type: ignore[call-overload]
-        rewards, dones = np.empty(self.num_envs, np.float32), np.empty(self.num_envs, np.bool_)
+        rewards, dones = np.empty(self.num_envs, np.float32), np.zeros(self.num_envs, np.bool_)
         infos = []
         for i, env in enumerate(self.envs):
             obs, rewards[i], terminated, truncated, info = env.step(self.actions[i])
-            info = own_info(info)
+            info = own_info(info) if info else {}
             info["TimeLimit.truncated"] = truncated and not terminated
-            dones[i] = terminated or truncated
             if terminated or truncated:
+                dones[i] = True
                 info["terminal_observation"] = deepcopy(obs)
                 obs, self.reset_infos[i] = env.reset()
             if rows is None:
