@@ -135,7 +135,6 @@ def _import_envpool() -> ModuleType:
         import envpool
     except ImportError as error:
         raise ImportError(
-            'EnvPoolVecEnv needs EnvPool: pip install "sb3_tdac[envpool]" (Linux, macOS or Windows '
-            "on a 64-bit processor, Python 3.11 or newer)"
+            'EnvPoolVecEnv needs EnvPool and Python 3.11 or newer: pip install "sb3_tdac[envpool]"'
         ) from error
     return envpool
