@@ -22,6 +22,10 @@ ORDER = [
     "tdac",
     "__init__",
     "zoo",
+    "vec_env",
+    "vec_native",
+    "vec_gymnasium",
+    "vec_envpool",
 ]
 
 
