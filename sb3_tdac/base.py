@@ -8,10 +8,18 @@ from typing import Any, TypeVar
 
 import torch
 from stable_baselines3.common.base_class import maybe_make_env
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.torch_layers import (
+    CombinedExtractor,
+    FlattenExtractor,
+    MlpExtractor,
+    NatureCNN,
+)
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TensorDict
 from stable_baselines3.common.utils import check_for_correct_spaces, update_learning_rate
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
+from torch import nn
 
 from sb3_tdac.checks import (
     check_integer,
@@ -20,8 +28,16 @@ from sb3_tdac.checks import (
     check_real,
     check_spaces,
 )
-from sb3_tdac.policies import TDACPolicy
+from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
+from sb3_tdac.running import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
+
+#: Layers that do the same in training and evaluation.
+MODELESS = (
+    *(nn.Linear, nn.Conv2d, nn.Tanh, nn.ReLU, nn.ELU, nn.Flatten, nn.Sequential, nn.ModuleDict),
+    *(FlattenExtractor, NatureCNN, CombinedExtractor, MlpExtractor),
+    *(TDACPolicy, CnnPolicy, MultiInputPolicy, ObservationNormalizer, RunningMeanStd),
+)
 
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound="TwoOptimizerAlgorithm")
 
@@ -35,8 +51,18 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
 
     policy: TDACPolicy
     _last_obs: Any
+    _has_modes = True
     critic_learning_rate: ScheduleArgument | None
     actor_warmup: float
+    normalize_advantage: bool
+    scale_advantage: bool
+    critic_gradient: str
+    critic_first: bool
+    critic_steps: int
+    loss_reduction: str
+    discount_states: bool
+    ent_coef_now: float
+    advantage_stats: RunningRootMeanSquare
 
     def _adopt_env(self, env: GymEnv | str) -> None:
         """Wrap the environment as SB3 does, and take its spaces, bounded or not."""
@@ -89,6 +115,15 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
             reset_num_timesteps,
             progress_bar,
         )
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        self._has_modes = not all(type(module) in MODELESS for module in self.policy.modules())
+        return super()._setup_learn(*args, **kwargs)
+
+    def _set_training_mode(self, mode: bool) -> None:
+        """Tell the layers, where one of them does something else in training and evaluation."""
+        if self._has_modes:
+            self.policy.set_training_mode(mode)
 
     def _update_schedules(self) -> None:
         """Set both learning rates and ``ent_coef_now``, or nothing if one of them is not valid."""

@@ -165,16 +165,38 @@ class TDACPolicy(ActorCriticPolicy):
         :param obs: B observations
         :return: distribution of B actions, in the units of ``evaluate_actions``
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.share_features_extractor):
-            features = self.extract_features(obs, self.pi_features_extractor)
-        latent = self.mlp_extractor.forward_actor(features)
+        latent = self._actor_latent(obs)
         if not isinstance(self.action_space, spaces.Box):
             return self._get_action_dist_from_latent(latent)
+        mean, std = self._mean_and_std(latent)
+        return DiagGaussian(mean.shape[1]).proba_distribution(mean, std)
+
+    def sample(self, obs: PyTorchObs) -> Tensor:
+        r"""Draw actions from $\pi_\theta(\cdot | x)$, as ``get_distribution(obs).sample()`` does.
+
+        For a ``Box`` and a ``Discrete`` without a distribution, which costs more than the draw.
+
+        :param obs: B observations
+        :return: (B, A) or (B,), in the units of ``evaluate_actions``
+        """
+        if type(self).get_distribution is TDACPolicy.get_distribution:
+            if isinstance(self.action_space, spaces.Box):
+                return torch.normal(*self._mean_and_std(self._actor_latent(obs)))
+            if isinstance(self.action_space, spaces.Discrete):
+                logits = self.action_net(self._actor_latent(obs))
+                return logits.softmax(dim=1).multinomial(1).flatten()
+        return self.get_distribution(obs).sample()
+
+    def _actor_latent(self, obs: PyTorchObs) -> Tensor:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.share_features_extractor):
+            features = self.extract_features(obs, self.pi_features_extractor)
+        return self.mlp_extractor.forward_actor(features)
+
+    def _mean_and_std(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         mean = self.action_net(latent)
         if self.squash_output:
             mean = mean.tanh()
-        std = nn.functional.softplus(self.std_net(latent)).clamp(*self.std_bounds)
-        return DiagGaussian(mean.shape[1]).proba_distribution(mean, std)
+        return mean, nn.functional.softplus(self.std_net(latent)).clamp(*self.std_bounds)
 
     def predict_values(self, obs: PyTorchObs) -> Tensor:
         r"""$V_\phi(x)$.

@@ -12,14 +12,33 @@ from torch import Tensor, nn
 
 EPSILON = 1e-8
 CLIP = 10.0
+DECAY = 0.99
+
+
+def update_moments(mean: Any, var: Any, count: Any, rows: Any, memory: float) -> None:
+    """Take rows into account, in place: the parallel form of Chan, Golub and LeVeque (1979).
+
+    :param mean: (*shape) array or tensor
+    :param var: (*shape), of the same kind, as all others
+    :param count: () number of rows seen
+    :param rows: (B, *shape)
+    :param memory: rows after which older ones are forgotten
+    """
+    total = count + len(rows)
+    weight = len(rows) / total
+    rows_mean = rows.mean(0)
+    delta = rows_mean - mean
+    within = ((rows - rows_mean) ** 2).mean(0)
+    var[...] = var + weight * (within - var + delta**2 * (count / total))
+    mean[...] = mean + weight * delta
+    count[...] = total if memory == math.inf else min(total, memory)
 
 
 class RunningMeanStd(nn.Module):
     """Mean and variance of all rows seen so far, as buffers: they are saved with the parameters.
 
-    The update is the parallel form of Chan, Golub and LeVeque (1979). As in SB3's ``VecNormalize``,
-    it starts from mean 0 and variance 1 with the weight of ``1e-4`` rows, and what is normalized is
-    clipped to [-10, 10].
+    As in SB3's ``VecNormalize``, it starts from mean 0 and variance 1 with the weight of ``1e-4``
+    rows, and what is normalized is clipped to [-10, 10].
 
     :param shape: shape of one row
     :param memory: rows after which older ones are forgotten; infinite: none is
@@ -52,14 +71,7 @@ class RunningMeanStd(nn.Module):
 
         :param rows: (B, *shape)
         """
-        total = self.count + len(rows)
-        delta = rows.mean(dim=0) - self.mean
-        weight = len(rows) / total
-        between = delta**2 * self.count * weight
-        within = rows.var(dim=0, correction=0) * len(rows)
-        self.var.copy_((self.var * self.count + within + between) / total)
-        self.mean.add_(delta * weight)
-        self.count.copy_(total.clamp(max=self.memory))
+        update_moments(self.mean, self.var, self.count, rows, self.memory)
 
     def normalize(self, rows: Tensor) -> Tensor:
         """Shift and divide, then clip to [-10, 10].
@@ -77,7 +89,6 @@ class RunningRootMeanSquare(nn.Module):
     corrects its own (Kingma and Ba, 2015).
     """
 
-    DECAY = 0.99
     mean_square: Tensor
     weight: Tensor
 
@@ -93,9 +104,21 @@ class RunningRootMeanSquare(nn.Module):
         :param rows: (B,)
         :return: (B,)
         """
-        self.mean_square.lerp_((rows**2).mean(), 1 - self.DECAY)
-        self.weight.lerp_(torch.ones_like(self.weight), 1 - self.DECAY)
-        return rows / (torch.sqrt(self.mean_square / self.weight) + EPSILON)
+        scaled: Tensor = update_root_mean_square(self.mean_square, self.weight, rows)
+        return scaled
+
+
+def update_root_mean_square(mean_square: Any, weight: Any, rows: Any) -> Any:
+    """Take rows into account, in place, and divide them by the root mean square.
+
+    :param mean_square: () array or tensor
+    :param weight: (), of the same kind, as the rows
+    :param rows: (B,)
+    :return: (B,)
+    """
+    mean_square[...] = mean_square + (1 - DECAY) * ((rows**2).mean() - mean_square)
+    weight[...] = weight + (1 - DECAY) * (1 - weight)
+    return rows / ((mean_square / weight) ** 0.5 + EPSILON)
 
 
 class ObservationNormalizer(nn.Module):

@@ -1,10 +1,12 @@
 """TDAC: the one-step temporal-difference advantage actor-critic, (4.19)-(4.26)."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
@@ -13,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from sb3_tdac import equations
+from sb3_tdac import equations, fast
 from sb3_tdac.base import TwoOptimizerAlgorithm
 from sb3_tdac.checks import (
     check_bool,
@@ -84,6 +86,8 @@ class TDAC(TwoOptimizerAlgorithm):
     :param verbose: 0: no output, 1: information, 2: debugging
     :param seed: seed of all random generators
     :param device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    :param fast_path: compute in NumPy where that gives the same faster: small ``MlpPolicy`` networks
+        on a CPU; False: never
     :param _init_setup_model: build the networks now
     :raises TypeError: if an argument has the wrong type
     :raises ValueError: if an argument is out of range, or a space is not supported
@@ -122,6 +126,7 @@ class TDAC(TwoOptimizerAlgorithm):
         verbose: int = 0,
         seed: int | None = None,
         device: torch.device | str = "auto",
+        fast_path: bool = True,
         _init_setup_model: bool = True,
     ):
         check_policy(policy, self.policy_aliases)
@@ -163,7 +168,10 @@ class TDAC(TwoOptimizerAlgorithm):
         self.discount_states = discount_states
         self._elapsed_steps = np.zeros(0, np.int64)
         self._discounted_return = np.zeros(0)
-        self._last_update: dict[str, Tensor] = {}
+        self.fast_path = fast_path
+        self._kernels: fast.Kernels | None = None
+        self._path: str | None = None
+        self._last_update: Callable[[], dict[str, Tensor]] | None = None
         if env is not None:
             self._adopt_env(env)
         if _init_setup_model:
@@ -210,6 +218,7 @@ class TDAC(TwoOptimizerAlgorithm):
             "normalize_observation",
             "critic_first",
             "discount_states",
+            "fast_path",
         ):
             check_bool(name, getattr(self, name))
         if self.normalize_advantage and self.n_steps * self.n_envs == 1:
@@ -238,14 +247,11 @@ class TDAC(TwoOptimizerAlgorithm):
         :raises ValueError: if a reward or an observation is not finite
         """
         assert self._last_obs is not None and self._last_episode_starts is not None
-        self.policy.set_training_mode(False)
+        self._set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
         for _ in range(n_rollout_steps):
-            with torch.no_grad():
-                obs_tensor = obs_as_tensor(self._last_obs, self.device)
-                actions = self.policy.get_distribution(obs_tensor).sample().cpu().numpy()
-            clipped_actions = actions = actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
+            clipped_actions = actions = self._sample(self._last_obs)
             if isinstance(self.action_space, spaces.Box):
                 clipped_actions = self.policy.unscale_action(actions)
             new_obs, rewards, dones, infos = env.step(clipped_actions)
@@ -267,25 +273,64 @@ class TDAC(TwoOptimizerAlgorithm):
         callback.on_rollout_end()
         return True
 
+    def _sample(self, obs: Any) -> NDArray[Any]:
+        """Draw (n_envs, *action shape) actions, in the units of ``evaluate_actions``."""
+        kernels = self._current_kernels()
+        if kernels is not None:
+            actions = kernels.sample(obs)
+        else:
+            with torch.inference_mode():
+                actions = self.policy.sample(obs_as_tensor(obs, self.device)).cpu().numpy()
+        return actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
+
     def _normalize_rewards(self, rollout_buffer: TransitionBuffer) -> None:
         """Divide the rewards by the root mean square of recent discounted returns, clip to +-10."""
-        returns = np.zeros_like(rollout_buffer.rewards, dtype=np.float64)
+        returns = np.empty_like(rollout_buffer.rewards, dtype=np.float64)
         for step, rewards in enumerate(rollout_buffer.rewards):
             going_on = rollout_buffer.elapsed_steps[step] > 0
             self._discounted_return = rewards + self.gamma * going_on * self._discounted_return
             returns[step] = self._discounted_return
-        self.return_stats.update(torch.as_tensor(returns.flatten()))
-        scaled = rollout_buffer.rewards / self.return_stats.root_mean_square.item()
-        rollout_buffer.rewards[:] = scaled.clip(-CLIP, CLIP)
+        self.return_stats.update(torch.from_numpy(returns.reshape(-1)))
+        rollout_buffer.rewards /= self.return_stats.root_mean_square.item()
+        rollout_buffer.rewards.clip(-CLIP, CLIP, out=rollout_buffer.rewards)
+
+    def _current_kernels(self) -> "fast.Kernels | None":
+        """The fast path, bound to the policy as it is now; ``None`` where it is not the same."""
+        if self._kernels is not None and self._kernels.is_current():
+            return self._kernels
+        if self._path is None or self._kernels is not None:
+            self._choose_path()
+        return self._kernels
+
+    def _choose_path(self) -> None:
+        if not self.fast_path:
+            reason = "fast_path=False"
+        elif type(self) is not TDAC:
+            reason = f"{type(self).__name__} is a subclass of TDAC"
+        else:
+            reason = fast.why_not(self)
+        self._kernels = None if reason else fast.Kernels(self)
+        path = f"the general path: {reason}" if reason else "the fast path (NumPy)"
+        if self.verbose >= 1 and path != self._path:
+            print(f"Computing on {path}")
+        self._path = path
 
     def train(self) -> None:
         """One update from the rollout: critic, advantage, actor."""
-        self.policy.set_training_mode(True)
         self._update_schedules()
-        batch = self.rollout_buffer.get(self.device)
+        kernels = self._current_kernels()
+        if kernels is not None:
+            kernels.update(self.rollout_buffer.rows())
+            self._last_update = kernels.figures
+        else:
+            self._set_training_mode(True)
+            self._update(self.rollout_buffer.get(self.device))
+        self._n_updates += 1
 
+    def _update(self, batch: Transitions) -> None:
         if not self.critic_first:
-            value, target = self._value_and_target(batch)
+            with torch.no_grad():
+                value, target = self._value_and_target(batch)
         for _ in range(self.critic_steps):
             critic_value, critic_target = self._value_and_target(batch)  # (4.19)
             critic_loss = equations.critic_loss(  # (4.20)
@@ -293,7 +338,8 @@ class TDAC(TwoOptimizerAlgorithm):
             )
             self._step(self.policy.critic_optimizer, critic_loss)
         if self.critic_first:
-            value, target = self._value_and_target(batch)
+            with torch.no_grad():
+                value, target = self._value_and_target(batch)
 
         advantage = equations.td_advantage(value, target)  # (4.21)
         if self.scale_advantage:
@@ -309,12 +355,12 @@ class TDAC(TwoOptimizerAlgorithm):
         self._step(self.policy.optimizer, actor_loss - self.ent_coef_now * bonus)  # (4.23)
 
         self.policy.update_observation_stats(batch.state)
-        self._n_updates += 1
         figures = dict(critic_loss=critic_loss, actor_loss=actor_loss, value=value, target=target)
         figures["entropy"] = entropy  # type: ignore[assignment]
         if isinstance(distribution, DiagGaussian):
             figures["std"] = distribution.std
-        self._last_update = {name: tensor.detach() for name, tensor in figures.items()}
+        detached = {name: tensor.detach() for name, tensor in figures.items()}
+        self._last_update = lambda: detached
 
     def _value_and_target(self, batch: Transitions) -> tuple[Tensor, Tensor]:
         """V(x) and (4.19), from one pass over all states of the rollout."""
@@ -339,7 +385,8 @@ class TDAC(TwoOptimizerAlgorithm):
         super().dump_logs(iteration)
 
     def _record_last_update(self) -> None:
-        figures = {name: tensor.cpu() for name, tensor in self._last_update.items()}
+        assert self._last_update is not None
+        figures = {name: tensor.cpu() for name, tensor in self._last_update().items()}
         value, target = figures.pop("value"), figures.pop("target")
         figures["td_error"] = equations.td_advantage(value, target).abs()
         for name, tensor in figures.items():
@@ -355,4 +402,4 @@ class TDAC(TwoOptimizerAlgorithm):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_last_update"]
+        return [*super()._excluded_save_params(), "_last_update", "_kernels", "_path"]

@@ -7,15 +7,13 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import get_action_dim, get_obs_shape
-from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import obs_as_tensor
-from torch import Tensor
 
 NumpyObs = NDArray[Any] | dict[str, NDArray[Any]]
 
 
 class Transitions(NamedTuple):
-    """A batch of B = n_steps * n_envs transitions (x, u, r, x', terminated).
+    """A batch of B = n_steps * n_envs transitions (x, u, r, x', terminated), arrays or tensors.
 
     States are stored once: ``states[:B]`` are the x, ``states[successor]`` the x'.
 
@@ -27,15 +25,15 @@ class Transitions(NamedTuple):
     :param elapsed_steps: (B,) steps since the start of the episode, the t of (4.6)
     """
 
-    states: PyTorchObs
-    successor: Tensor
-    action: Tensor
-    reward: Tensor
-    terminated: Tensor
-    elapsed_steps: Tensor
+    states: Any
+    successor: Any
+    action: Any
+    reward: Any
+    terminated: Any
+    elapsed_steps: Any
 
     @property
-    def state(self) -> PyTorchObs:
+    def state(self) -> Any:
         """The B states x."""
         if isinstance(self.states, dict):
             return {key: rows[: len(self.reward)] for key, rows in self.states.items()}
@@ -118,26 +116,35 @@ class TransitionBuffer:
         """
         _store(self.observations, self.step, obs)
 
+    def rows(self) -> Transitions:
+        """The rollout as one batch of arrays, steps first, environments within a step.
+
+        The next rollout writes into the same arrays.
+
+        :return: B = n_steps * n_envs transitions
+        """
+        batch_size = self.n_steps * self.n_envs
+        successor = np.arange(self.n_envs, batch_size + self.n_envs)
+        for row, (transition, _) in enumerate(self.time_limits):
+            successor[transition] = batch_size + self.n_envs + row
+        return Transitions(
+            states=self._states(),
+            successor=successor,
+            action=self.actions.reshape(batch_size, *self.actions.shape[2:]),
+            reward=self.rewards.reshape(-1),
+            terminated=self.terminated.reshape(-1),
+            elapsed_steps=self.elapsed_steps.reshape(-1),
+        )
+
     def get(self, device: torch.device) -> Transitions:
-        """The rollout as one batch, steps first, environments within a step.
+        """The rollout as one batch of tensors.
 
         :param device: where to put it
         :return: B = n_steps * n_envs transitions
         """
-        batch_size = self.n_steps * self.n_envs
-        successor = np.arange(batch_size) + self.n_envs
-        for row, (transition, _) in enumerate(self.time_limits):
-            successor[transition] = batch_size + self.n_envs + row
-        return Transitions(
-            states=obs_as_tensor(self._states(), device),
-            successor=torch.as_tensor(successor, device=device),
-            action=torch.as_tensor(
-                self.actions.reshape(batch_size, *self.actions.shape[2:]), device=device
-            ),
-            reward=torch.as_tensor(self.rewards.reshape(-1), device=device),
-            terminated=torch.as_tensor(self.terminated.reshape(-1), device=device),
-            elapsed_steps=torch.as_tensor(self.elapsed_steps.reshape(-1), device=device),
-        )
+        states, *columns = self.rows()
+        tensors = [torch.as_tensor(column, device=device) for column in columns]
+        return Transitions(obs_as_tensor(states, device), *tensors)
 
     def _states(self) -> NumpyObs:
         """All states of the rollout in rows, those of the time limits last."""
