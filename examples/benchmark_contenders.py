@@ -1,6 +1,5 @@
 """What the benchmarks run: settings, and the contenders of a setting."""
 
-import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -65,11 +64,13 @@ def make_env(setting: Setting) -> VecEnv:
     """The environments of a setting in its vectorised form."""
     if setting.vec_env == "DummyVecEnv":
         return make_vec_env(setting.env_id, setting.n_envs, seed=0)
-    from sb3_tdac.vec_env import GymnasiumVecEnv, LeanDummyVecEnv
+    if setting.vec_env == "LeanDummyVecEnv":
+        from sb3_tdac.vec_env import LeanDummyVecEnv
 
-    if setting.vec_env == "GymnasiumVecEnv":
-        return GymnasiumVecEnv.make(setting.env_id, setting.n_envs)
-    return make_vec_env(setting.env_id, setting.n_envs, seed=0, vec_env_cls=LeanDummyVecEnv)
+        return make_vec_env(setting.env_id, setting.n_envs, seed=0, vec_env_cls=LeanDummyVecEnv)
+    from sb3_tdac.vec_gymnasium import GymnasiumVecEnv
+
+    return GymnasiumVecEnv.make(setting.env_id, setting.n_envs, seed=0)
 
 
 def model(
@@ -101,8 +102,6 @@ def reference(setting: Setting) -> Contender:
 
 
 def tdac(setting: Setting, **options: Any) -> Contender:
-    if "fast_path" not in inspect.signature(TDAC).parameters:  # DEVELOPMENT
-        options.pop("fast_path")
     return model(TDAC, setting, **TDAC_RATES, **options)
 
 

@@ -68,9 +68,12 @@ def draw_bars(summary: pd.DataFrame, picture: Path) -> None:
     for panel, setting in zip(panels.flat, settings, strict=False):
         part = summary[summary.setting == setting].iloc[::-1]
         error = [part.speed - part.speed_q25, part.speed_q75 - part.speed]
-        panel.barh(part.contender, part.speed, xerr=error)
+        panel.bar_label(panel.barh(part.contender, part.speed, xerr=error), fmt=" %.2f")
         panel.axvline(1.0, color="black", linewidth=0.8)
         panel.set(title=setting, xscale="log", xlabel="speed over that of A2C")
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")
+        panel.margins(x=0.15)
     figure.savefig(picture, dpi=100)
     plt.close(figure)
 
@@ -83,11 +86,13 @@ def draw_sweep(summary: pd.DataFrame, swept: str, picture: Path) -> None:
         left.plot(part[swept], part.us, marker="o", label=name)
         right.plot(part[swept], part.speed, marker="o", label=name)
         right.fill_between(part[swept], part.speed_q25, part.speed_q75, alpha=0.2)
-    left.set(xscale="log", yscale="log", ylabel="CPU microseconds of a vectorised step")
-    right.set(xscale="log", yscale="log", ylabel="speed over that of A2C, with quartiles")
+    left.set(ylabel="CPU microseconds of a vectorised step")
+    right.set(ylabel="speed over that of A2C, with quartiles")
     for panel in (left, right):
         panel.set_xscale("log", base=2)
-        panel.set_xlabel(swept)
+        panel.set(yscale="log", xlabel=swept, xticks=summary[swept].unique())
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_major_formatter("{x:g}")
     left.legend()
     figure.savefig(picture, dpi=120)
     plt.close(figure)

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import benchmark_contenders
 import matplotlib.image
 import pandas as pd
 import pytest
@@ -91,8 +92,9 @@ def test_a_slow_round_changes_no_ratio() -> None:
 
 
 def test_comparison_writes_a_row_for_each_contender_and_a_picture(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(benchmark_contenders, "PPO_ROLLOUT", 256)
     compare([Setting("CartPole-v1", 32, 2)], rounds=1, seconds=0.01, out=tmp_path)
     rows = pd.read_csv(tmp_path / "speed.csv").set_index("contender")
     assert rows.speed["A2C"] == 1.0
@@ -107,13 +109,15 @@ def test_comparison_writes_a_row_for_each_contender_and_a_picture(
     assert matplotlib.image.imread(tmp_path / "speed.png").std() > 0
 
 
-def test_sweep_writes_a_row_for_each_value_and_a_picture(tmp_path: Path) -> None:
+def test_sweep_varies_its_number_and_writes_a_row_for_each_value(tmp_path: Path) -> None:
     base = Setting("CartPole-v1", 2, 2)
-    sweep(base, "width", [8, 16], rounds=1, seconds=0.01, out=tmp_path)
-    rows = pd.read_csv(tmp_path / "speed_width.csv")
-    assert rows.groupby("contender")["width"].agg(list).map([8, 16].__eq__).all()
-    assert rows.contender.nunique() == 4
-    assert matplotlib.image.imread(tmp_path / "speed_width.png").std() > 0
+    sweep(base, "n_envs", [1, 32], rounds=1, seconds=0.02, out=tmp_path)
+    rows = pd.read_csv(tmp_path / "speed_n_envs.csv").set_index(["contender", "n_envs"])
+    assert len(rows) == 8  # four contenders, two values
+    # 32 environments cost about 32 times as much as one, learning far less than that
+    assert rows.us["bound", 32] > 8 * rows.us["bound", 1]
+    assert rows.us["A2C", 32] < 8 * rows.us["A2C", 1]
+    assert matplotlib.image.imread(tmp_path / "speed_n_envs.png").std() > 0
 
 
 def test_contender_without_its_module_is_left_out_with_a_line(
@@ -129,7 +133,7 @@ def test_contender_without_its_module_is_left_out_with_a_line(
 
 
 def test_parts_of_the_profile_add_up_and_name_what_runs() -> None:
-    table = measure_profile(Setting("CartPole-v1", 2, 5), rounds=2, seconds=0.2)
+    table = measure_profile(Setting("CartPole-v1", 2, 5), rounds=2, seconds=0.1)
     parts = table.set_index(table.columns[0])
     assert parts.loc["sum"].to_numpy() == pytest.approx(
         parts.drop("sum").sum().to_numpy(), abs=0.05 * len(parts)
