@@ -11,6 +11,7 @@ import pandas as pd
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogFormatter
 
 PACKAGES = ("sb3_tdac", "stable-baselines3", "torch", "gymnasium", "numpy")
 
@@ -93,6 +94,7 @@ def draw_sweep(summary: pd.DataFrame, swept: str, picture: Path) -> None:
         panel.set(yscale="log", xlabel=swept, xticks=summary[swept].unique())
         panel.xaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     left.legend()
     figure.savefig(picture, dpi=120)
     plt.close(figure)

@@ -105,6 +105,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.quick:
         args.rounds, args.seconds = 3, 0.1
+    for name in ("rounds", "seconds", "n_envs", "n_steps"):
+        if getattr(args, name) <= 0:
+            option = name.replace("_", "-")
+            parser.error(f"--{option} must be positive, got {getattr(args, name)}")
+    if not any(args.only in str(setting) for setting in SETTINGS):
+        names = ", ".join(map(str, SETTINGS))
+        parser.error(f"--only must be part of one of {names}, got {args.only}")
     return args
 
 
@@ -125,8 +132,6 @@ def main(arguments: list[str] | None = None) -> None:
         )
     else:
         settings = [setting for setting in SETTINGS if args.only in str(setting)]
-        if not settings:
-            raise SystemExit(f"--only {args.only!r} fits none of {[*map(str, SETTINGS)]}")
         compare(settings, args.rounds, args.seconds, args.out)
 
 
