@@ -26,7 +26,7 @@ RULES = [
     ("torch/optim/", "", "optimizers"),
     ("sb3_tdac/fast/adam.py", "", "optimizers"),
     ("utils/clip_grad.py", "", "gradient clipping"),
-    ("sb3_tdac/fast/network.py", "step", "gradient clipping"),
+    ("sb3_tdac/fast/network.py", "step", "optimizers"),  # with the clipping
     ("", "backward", "backward, both networks"),
     ("", "_value_and_target", "critic: value and target"),
     ("", "predict_values", "critic: value and target"),
