@@ -19,7 +19,7 @@ test: $(INSTALLED)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest
 
-$(INSTALLED): pyproject.toml Makefile
+$(INSTALLED): pyproject.toml Makefile hatch_build.py sb3_tdac/fast/kernels.c
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)/bin/python -m pip install --quiet "$(TORCH)" --editable ".[dev]"

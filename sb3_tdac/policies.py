@@ -123,7 +123,7 @@ class TDACPolicy(ActorCriticPolicy):
         )
         # with an axis for the environments: numpy is quicker when shapes need no broadcasting
         self._low, self._high = action_space.low[None], action_space.high[None]
-        with np.errstate(over="ignore"):  # bounds may be the largest floats
+        with np.errstate(over="ignore", invalid="ignore"):  # bounds may be the largest floats
             self._half_range = 0.5 * (self._high - self._low)
             self._middle = self._low + self._half_range
         self._squash_output = self.scale_actions and bool(np.isfinite(self._half_range).all())
@@ -186,14 +186,15 @@ class TDACPolicy(ActorCriticPolicy):
             if isinstance(self.action_space, spaces.Box):
                 return torch.normal(*self._mean_and_std(self._actor_latent(obs)))
             if isinstance(self.action_space, spaces.Discrete):
-                logits = self.action_net(self._actor_latent(obs))
+                logits: Tensor = self.action_net(self._actor_latent(obs))
                 return logits.softmax(dim=1).multinomial(1).flatten()
         return self.get_distribution(obs).sample()
 
     def _actor_latent(self, obs: PyTorchObs) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.share_features_extractor):
             features = self.extract_features(obs, self.pi_features_extractor)
-        return self.mlp_extractor.forward_actor(features)
+        latent: Tensor = self.mlp_extractor.forward_actor(features)
+        return latent
 
     def _mean_and_std(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         mean = self.action_net(latent)

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -57,6 +57,7 @@ TEXTBOOK: dict[str, Any] = dict(
     critic_steps=1,
     loss_reduction="sum",
     discount_states=False,
+    fast_path=False,  # the functions of equations.py themselves
     policy_kwargs=dict(std_bounds=(1e-6, float("inf")), scale_actions=False),
 )
 
@@ -106,6 +107,9 @@ class TDAC(TwoOptimizerAlgorithm):
         "MultiInputPolicy": MultiInputPolicy,
     }
     rollout_buffer: TransitionBuffer  # type: ignore[assignment]
+    _kernels: fast.Kernels | None = None
+    _path: str | None = None
+    _last_update: Callable[[], dict[str, Tensor]] | None = None
 
     def __init__(
         self,
@@ -176,9 +180,6 @@ class TDAC(TwoOptimizerAlgorithm):
         self._elapsed_steps = np.zeros(0, np.int64)
         self._discounted_return = np.zeros(0)
         self.fast_path = fast_path
-        self._kernels: fast.Kernels | None = None
-        self._path: str | None = None
-        self._last_update: Callable[[], dict[str, Tensor]] | None = None
         if env is not None:
             self._adopt_env(env)
         if _init_setup_model:
@@ -258,7 +259,8 @@ class TDAC(TwoOptimizerAlgorithm):
         rollout_buffer.reset()
         callback.on_rollout_start()
         for _ in range(n_rollout_steps):
-            clipped_actions = actions = self._sample(self._last_obs)
+            obs_tensor = obs_as_tensor(self._last_obs, self.device)
+            clipped_actions = actions = self._sample(obs_tensor)
             if isinstance(self.action_space, spaces.Box):
                 clipped_actions = self.policy.unscale_action(actions)
             new_obs, rewards, dones, infos = env.step(clipped_actions)
@@ -280,15 +282,15 @@ class TDAC(TwoOptimizerAlgorithm):
         callback.on_rollout_end()
         return True
 
-    def _sample(self, obs: Any) -> NDArray[Any]:
+    def _sample(self, obs: PyTorchObs) -> NDArray[Any]:
         """Draw (n_envs, *action shape) actions, in the units of ``evaluate_actions``."""
         if self._kernels is None or not self._kernels.can_sample():
             self._choose_path()
         if self._kernels is not None:
-            actions = self._kernels.sample(obs)
+            actions = self._kernels.sample(self._last_obs)
         else:
             with torch.inference_mode():
-                actions = self.policy.sample(obs_as_tensor(obs, self.device)).cpu().numpy()
+                actions = self.policy.sample(obs).cpu().numpy()
         return actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
 
     def _normalize_rewards(self, rollout_buffer: TransitionBuffer) -> None:
@@ -413,5 +415,10 @@ class TDAC(TwoOptimizerAlgorithm):
         self.logger.record("train/critic_learning_rate", critic_rate)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and files hold: the kernels point into the memory of this model alone."""
+        transient = ("_kernels", "_path", "_last_update")
+        return {name: value for name, value in vars(self).items() if name not in transient}
+
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_last_update", "_kernels", "_path"]
+        return [*super()._excluded_save_params(), "_kernels", "_path", "_last_update"]

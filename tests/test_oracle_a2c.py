@@ -59,14 +59,19 @@ def trained_parameters(algorithm: type, env_id: str, n_envs: int, **kwargs: Any)
     return {name: (initial[name], final) for name, final in model.policy.state_dict().items()}
 
 
-def tdac_parameters(env_id: str, n_envs: int, optimizer: str, **policy_kwargs: Any) -> dict:
+def tdac_parameters(
+    env_id: str, n_envs: int, optimizer: str, fast_path: bool, **policy_kwargs: Any
+) -> dict:
     optimizer_class, optimizer_kwargs, learning_rate = OPTIMIZERS[optimizer]
-    settings = TEXTBOOK | dict(critic_first=False, loss_reduction="mean")
+    settings = TEXTBOOK | dict(critic_first=False, loss_reduction="mean", fast_path=fast_path)
     settings["policy_kwargs"] = TEXTBOOK["policy_kwargs"] | dict(
         optimizer_class=optimizer_class, optimizer_kwargs=optimizer_kwargs, **policy_kwargs
     )
     return trained_parameters(
-        TDAC, env_id, n_envs, policy="MlpPolicy", learning_rate=learning_rate, **settings
+        *(TDAC, env_id, n_envs),
+        policy="MlpPolicy",
+        learning_rate=learning_rate,
+        **settings,
     )
 
 
@@ -92,32 +97,42 @@ def a2c_parameters(policy: type, env_id: str, n_envs: int, optimizer: str) -> di
     )
 
 
-def assert_same_steps(ours: dict, theirs: dict, trained: int) -> None:
+def assert_same_steps(ours: dict, theirs: dict, trained: int, fast_path: bool) -> None:
+    """The fast path sums in another order, and small steps of RMSprop enlarge its rounding."""
     common = ours.keys() & theirs.keys()
     for name in common:
         (our_start, our_end), (their_start, their_end) = ours[name], theirs[name]
         assert torch.equal(our_start, their_start), name
-        assert (our_end - their_end).abs().max() < 1e-6, name
+        assert (our_end - their_end).abs().max() < (1e-5 if fast_path else 1e-6), name
     assert len(common) == trained
     for name in ("action_net.weight", "value_net.weight"):
         start, end = ours[name]
         assert (end - start).abs().max() > 1e-4, f"{name} hardly moved: the test compares nothing"
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+both_paths = pytest.mark.parametrize("fast_path", [True, False])
+optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS)
+
+
+@both_paths
+@optimizers
 @pytest.mark.parametrize("n_envs", [1, 4])
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
-def test_steps_are_those_of_a2c(env_id: str, n_envs: int, optimizer: str) -> None:
+def test_steps_are_those_of_a2c(env_id: str, n_envs: int, optimizer: str, fast_path: bool) -> None:
     """CartPole terminates and Pendulum truncates within the 250 steps of each environment."""
-    ours = tdac_parameters(env_id, n_envs, optimizer, std_bounds=(0.5, 0.5), std_init=0.5)
+    std = dict(std_bounds=(0.5, 0.5), std_init=0.5)
+    ours = tdac_parameters(env_id, n_envs, optimizer, fast_path, **std)
     theirs = a2c_parameters(FixedStdPolicy, env_id, n_envs, optimizer)
     # weights and biases of two hidden layers and one output, of actor and critic
-    assert_same_steps(ours, theirs, trained=12)
+    assert_same_steps(ours, theirs, 12, fast_path)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@both_paths
+@optimizers
 @pytest.mark.parametrize("n_envs", [1, 4])
-def test_steps_with_a_std_for_each_state_are_those_of_a2c(n_envs: int, optimizer: str) -> None:
-    ours = tdac_parameters("Pendulum-v1", n_envs, optimizer, std_init=0.5)
+def test_steps_with_a_std_for_each_state_are_those_of_a2c(
+    n_envs: int, optimizer: str, fast_path: bool
+) -> None:
+    ours = tdac_parameters("Pendulum-v1", n_envs, optimizer, fast_path, std_init=0.5)
     theirs = a2c_parameters(StateStdPolicy, "Pendulum-v1", n_envs, optimizer)
-    assert_same_steps(ours, theirs, trained=14)
+    assert_same_steps(ours, theirs, 14, fast_path)

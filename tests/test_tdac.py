@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from sb3_tdac import TDAC, TEXTBOOK
-from sb3_tdac.distributions import DiagGaussian
 from sb3_tdac.policies import TDACPolicy
 
 GAMMA, RATE, CRITIC_RATE = 0.9, 0.05, 0.1
@@ -136,9 +135,10 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize("fast_path", [True, False])
 @pytest.mark.parametrize("choice", CHOICES)
-def test_update_is_that_of_the_text(choice: str) -> None:
-    options = TEXTBOOK | CHOICES[choice]
+def test_update_is_that_of_the_text(choice: str, fast_path: bool) -> None:
+    options = TEXTBOOK | CHOICES[choice] | dict(fast_path=fast_path)
     model, recorder = make_model(options), Recorder()
     expected = copy.deepcopy(model.policy)
     start = expected.parameters_to_vector()
@@ -191,18 +191,17 @@ def test_density_sees_the_observations_as_the_sampling_policy_did(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The running mean and std of the observations move between updates, not within one."""
-    seen: dict[str, list[Tensor]] = {"collecting": [], "training": []}
-    sample, density = DiagGaussian.sample, DiagGaussian.log_prob
-    monkeypatch.setattr(
-        DiagGaussian, "sample", lambda self: seen["collecting"].append(self.mean) or sample(self)
-    )
-    monkeypatch.setattr(
-        DiagGaussian,
-        "log_prob",
-        lambda self, u: seen["training"].append(self.mean.detach()) or density(self, u),
-    )
+    seen: dict[bool, list[Tensor]] = {True: [], False: []}
+    mean_and_std = TDACPolicy._mean_and_std
+
+    def record(self: TDACPolicy, latent: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = mean_and_std(self, latent)
+        seen[torch.is_inference_mode_enabled()].append(mean.detach())
+        return mean, std
+
+    monkeypatch.setattr(TDACPolicy, "_mean_and_std", record)
     make_model(TEXTBOOK | dict(normalize_observation=True)).learn(18 * 3)
-    torch.testing.assert_close(torch.cat(seen["collecting"]), torch.cat(seen["training"]))
+    torch.testing.assert_close(torch.cat(seen[True]), torch.cat(seen[False]))
 
 
 def test_rollouts_call_neither_critic_nor_density(monkeypatch: pytest.MonkeyPatch) -> None:

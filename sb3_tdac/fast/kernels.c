@@ -46,24 +46,30 @@ typedef struct {
 
 /* ---- networks ---- */
 
-/* Rational approximation, within 3e-7 of tanh; plain arithmetic, so that loops vectorize.
-   Coefficients of Eigen's ptanh. */
+/* tanh, as Cephes' tanhf: within 1e-7. Choices are arithmetic: a branch would not vectorize. */
 static inline float tanh_of(float x) {
-    float y = x < -7.9053111f ? -7.9053111f : x;
-    y = y > 7.9053111f ? 7.9053111f : y;
-    const float z = y * y;
-    float p = -2.76076847742355e-16f;
-    p = p * z + 2.00018790482477e-13f;
-    p = p * z - 8.60467152213735e-11f;
-    p = p * z + 5.12229709037114e-08f;
-    p = p * z + 1.48572235717979e-05f;
-    p = p * z + 6.37261928875436e-04f;
-    p = p * z + 4.89352455891786e-03f;
-    float q = 1.19825839466702e-06f;
-    q = q * z + 1.18534705686654e-04f;
-    q = q * z + 2.26843463243900e-03f;
-    q = q * z + 4.89352518554385e-03f;
-    return y * p / q;
+    const float size = fabsf(x), square = x * x, z = square > 0.5f ? 0.5f : square;
+    const float is_large = (float)(size >= 0.625f), is_one = (float)(size > 9.0f);
+    float p = -5.70498872745e-3f;
+    p = p * z + 2.06390887954e-2f;
+    p = p * z - 5.37397155531e-2f;
+    p = p * z + 1.33314422036e-1f;
+    p = p * z - 3.33332819422e-1f;
+    const float small = p * z * x + x;
+    const float y = 2.0f * size * (1.0f - is_one) + 18.0f * is_one;
+    const int32_t n = (int32_t)(y * 1.44269504f + 0.5f); /* exp(y) = 2^n exp(r) */
+    const float r = y - (float)n * 0.693147181f;
+    float e = 1.9875691500e-4f;
+    e = e * r + 1.3981999507e-3f;
+    e = e * r + 8.3334519073e-3f;
+    e = e * r + 4.1665795894e-2f;
+    e = e * r + 1.6666665459e-1f;
+    e = e * r + 5.0000001201e-1f;
+    const int32_t bits = (n + 127) * (1 << 23);
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    const float large = 1.0f - 2.0f / ((e * r * r + r + 1.0f) * power + 1.0f);
+    return (1.0f - is_large) * small + is_large * copysignf(large, x);
 }
 
 /* y[0..n) += sum over k of a[k * stride_a] * w[k * n + 0..n): all three products of a layer. */

@@ -36,7 +36,7 @@ class Kernels:
         self.critic = Network(
             extractor.value_net, [policy.value_net], policy.critic_optimizer, self.capacity
         )
-        self._allocate_batch(policy.features_dim, policy.action_net.out_features)
+        self._allocate_batch(policy.pi_features_extractor.features_dim, heads[0].out_features)
         self.stats: tuple[Tensor, Tensor, Tensor] | None = None
         if policy.normalize_observation:
             (stats,) = policy.observation_normalizer.stats.values()

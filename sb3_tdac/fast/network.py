@@ -4,7 +4,6 @@ import ctypes
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sb3_tdac.base import TwoOptimizerAlgorithm
 from sb3_tdac.fast.library import load
-from sb3_tdac.fast.network import Network
+from sb3_tdac.fast.network import ACTIVATIONS, Network
 from sb3_tdac.policies import TDACPolicy
 
 #: Above these, measured, torch is faster.
@@ -26,70 +26,70 @@ def why_not(model: TwoOptimizerAlgorithm) -> str | None:
     :param model: with its policy
     :return: ``None`` if the fast path computes the same
     """
-    policy = model.policy
     if load() is None:
-        return "no C compiler was found when sb3_tdac was installed"
-    if type(policy) is not TDACPolicy:
-        return f"policy is a {type(policy).__name__}, not the MlpPolicy"
-    space = model.observation_space
+        return "the kernels were not compiled when sb3_tdac was installed"
+    if type(model.policy) is not TDACPolicy:
+        return f"policy is a {type(model.policy).__name__}, not the MlpPolicy"
+    checks = (_why_not_spaces, _why_not_layers, _why_not_size, _why_not_tensors)
+    return next(filter(None, (check(model) for check in checks)), None)
+
+
+def _why_not_spaces(model: TwoOptimizerAlgorithm) -> str | None:
+    space, policy = model.observation_space, model.policy
     if not isinstance(space, spaces.Box) or is_image_space(space, check_channels=False):
         return f"observations are not vectors: {space}"
-    if not isinstance(model.action_space, spaces.Box | spaces.Discrete):
+    if isinstance(model.action_space, spaces.Box):
+        return None
+    if type(policy.action_dist) is not CategoricalDistribution:
         return f"actions are neither Box nor Discrete: {model.action_space}"
-    if isinstance(model.action_space, spaces.Discrete):
-        if type(policy.action_dist) is not CategoricalDistribution:
-            return "the distribution is not SB3's categorical one"
-    return _why_not_networks(model) or _why_not_optimizers(model)
+    return None
 
 
-def _why_not_networks(model: TwoOptimizerAlgorithm) -> str | None:
+def _why_not_layers(model: TwoOptimizerAlgorithm) -> str | None:
     policy = model.policy
     extractors = (policy.pi_features_extractor, policy.vf_features_extractor)
     if any(type(extractor) is not FlattenExtractor for extractor in extractors):
         return "the features extractor is not SB3's FlattenExtractor"
     if type(policy.mlp_extractor) is not MlpExtractor:
         return f"mlp_extractor is a {type(policy.mlp_extractor).__name__}, not SB3's"
+    layers: list[nn.Module] = _heads(policy)
     for hidden in (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net):
-        layers = [*hidden] if type(hidden) is nn.Sequential else [hidden]
-        if not (
-            all(type(layer) is nn.Linear for layer in layers[0::2])
-            and all(type(layer) in (nn.Tanh, nn.ReLU) for layer in layers[1::2])
-        ):
-            return "hidden layers are not Linear with Tanh or ReLU"
-    modules = [*policy.modules()]
-    linear = [module for module in modules if type(module) is nn.Linear]
-    if any(type(head) is not nn.Linear for head in _heads(policy)):
-        return "the output layers are not Linear"
-    if any(layer.bias is None for layer in linear):
-        return "a layer has no bias"
-    if max(layer.out_features for layer in linear) > MAX_WIDTH:
-        return f"a layer is wider than {MAX_WIDTH}"
-    if model.n_steps * model.n_envs > MAX_ROWS:
-        return f"n_steps * n_envs is more than {MAX_ROWS}"
-    if not Listeners(model).are_none():
-        return "a parameter is frozen, or hooks listen to a parameter or a layer"
+        if type(hidden) is not nn.Sequential or len(hidden) % 2:
+            return "a network is not a Sequential of layers, each with an activation"
+        layers += [*hidden][0::2]
+        if not all(type(activation) in ACTIVATIONS for activation in [*hidden][1::2]):
+            return "an activation is neither Tanh nor ReLU"
+    if not all(type(layer) is nn.Linear and layer.bias is not None for layer in layers):
+        return "a layer is not Linear, or has no bias"
+    return None
+
+
+def _why_not_size(model: TwoOptimizerAlgorithm) -> str | None:
+    rows = model.n_steps * model.n_envs
+    width = max(m.out_features for m in model.policy.modules() if isinstance(m, nn.Linear))
+    if rows > MAX_ROWS:
+        return f"n_steps * n_envs = {rows} is more than {MAX_ROWS}, where autograd is as fast"
+    if width > MAX_WIDTH:
+        return f"a layer of width {width} is wider than {MAX_WIDTH}, where autograd is as fast"
+    return None
+
+
+def _why_not_tensors(model: TwoOptimizerAlgorithm) -> str | None:
+    policy = model.policy
     tensors = [*policy.parameters(), *policy.buffers()]
     if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors):
         return "the policy is not float32 on a CPU"
     if not all(t.is_contiguous() for t in tensors):
         return "a parameter is not contiguous"
-    return None
-
-
-def _why_not_optimizers(model: TwoOptimizerAlgorithm) -> str | None:
-    policy = model.policy
-    extractor = policy.mlp_extractor
-    actor, critic = _heads(policy)[:-1], [policy.value_net]
-    for name, optimizer, modules in (
-        ("optimizer", policy.optimizer, [extractor.policy_net, *actor]),
-        ("critic_optimizer", policy.critic_optimizer, [extractor.value_net, *critic]),
+    if not Listeners(model).are_none():
+        return "a parameter is frozen, or hooks listen to a parameter or a layer"
+    for name, modules in (
+        ("optimizer", policy.actor_modules()),
+        ("critic_optimizer", policy.critic_modules()),
     ):
-        expected = [id(p) for module in modules for p in module.parameters()]
-        if len(optimizer.param_groups) != 1:
-            return f"{name} has more than one group of parameters"
-        parameters: list[Tensor] = optimizer.param_groups[0]["params"]
-        if sorted(map(id, parameters)) != sorted(expected):
-            return f"{name} has other parameters than its network"
+        groups = getattr(policy, name).param_groups
+        if len(groups) != 1 or {*groups[0]["params"]} != {*modules.parameters()}:
+            return f"{name} has not the parameters of its network in one group"
     return None
 
 
