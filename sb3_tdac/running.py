@@ -79,7 +79,8 @@ class RunningMeanStd(nn.Module):
         :param rows: (B, *shape)
         :return: (B, *shape)
         """
-        return ((rows - self.mean) / self.std).clamp(-CLIP, CLIP)
+        std = torch.sqrt(self.var + EPSILON)
+        return ((rows - self.mean) / std).clamp(-CLIP, CLIP)
 
 
 class RunningRootMeanSquare(nn.Module):

@@ -342,33 +342,30 @@ class TDAC(TwoOptimizerAlgorithm):
         self._n_updates += 1
 
     def _update(self, batch: Transitions) -> None:
-        if not self.critic_first:
-            with torch.no_grad():
-                value, target = self._value_and_target(batch)
-        for _ in range(self.critic_steps):
-            critic_value, critic_target = self._value_and_target(batch)  # (4.19)
-            critic_loss = equations.critic_loss(  # (4.20)
-                critic_value, critic_target, self.critic_gradient, self.loss_reduction
-            )
-            self._step(self.policy.critic_optimizer, critic_loss)
+        policy, one_pass = self.policy, not self.critic_first and self.critic_steps == 1
+        value, target = self._value_and_target(batch)  # (4.19)
+        critic_loss = self._critic_loss(value, target)  # (4.20)
+        if not one_pass:
+            self._step(critic_loss, policy.critic_optimizer)
+        for _ in range(self.critic_steps - 1):
+            critic_loss = self._critic_loss(*self._value_and_target(batch))
+            self._step(critic_loss, policy.critic_optimizer)
         if self.critic_first:
             with torch.no_grad():
                 value, target = self._value_and_target(batch)
 
-        advantage = equations.td_advantage(value, target)  # (4.21)
-        if self.scale_advantage:
-            advantage = self.advantage_stats.scale(advantage)
-        if self.normalize_advantage:
-            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        if self.discount_states:
-            advantage = self.gamma**batch.elapsed_steps * advantage  # (4.6)
-        distribution = self.policy.get_distribution(batch.state)  # (4.24)
+        advantage = self._advantage(value.detach(), target.detach(), batch)  # (4.21)
+        distribution = policy.get_distribution(batch.state)  # (4.24)
         log_prob, entropy = distribution.log_prob(batch.action), distribution.entropy()  # (4.26)
         actor_loss = equations.actor_loss(log_prob, advantage, self.loss_reduction)  # (4.22)
         bonus = equations.reduce(entropy, self.loss_reduction)  # type: ignore[arg-type]
-        self._step(self.policy.optimizer, actor_loss - self.ent_coef_now * bonus)  # (4.23)
+        loss = actor_loss - self.ent_coef_now * bonus
+        if one_pass:  # actor and critic share no parameter: one backward pass serves both
+            self._step(loss + critic_loss, policy.optimizer, policy.critic_optimizer)
+        else:
+            self._step(loss, policy.optimizer)  # (4.23)
 
-        self.policy.update_observation_stats(batch.state)
+        policy.update_observation_stats(batch.state)
         figures = dict(critic_loss=critic_loss, actor_loss=actor_loss, value=value, target=target)
         figures["entropy"] = entropy  # type: ignore[assignment]
         if isinstance(distribution, DiagGaussian):
@@ -376,18 +373,34 @@ class TDAC(TwoOptimizerAlgorithm):
         detached = {name: tensor.detach() for name, tensor in figures.items()}
         self._last_update = lambda: detached
 
+    def _critic_loss(self, value: Tensor, target: Tensor) -> Tensor:
+        return equations.critic_loss(value, target, self.critic_gradient, self.loss_reduction)
+
+    def _advantage(self, value: Tensor, target: Tensor, batch: Transitions) -> Tensor:
+        """(4.21), and what the options make of it."""
+        advantage = equations.td_advantage(value, target)
+        if self.scale_advantage:
+            advantage = self.advantage_stats.scale(advantage)
+        if self.normalize_advantage:
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        if self.discount_states:
+            advantage = self.gamma**batch.elapsed_steps * advantage  # (4.6)
+        return advantage
+
     def _value_and_target(self, batch: Transitions) -> tuple[Tensor, Tensor]:
         """V(x) and (4.19), from one pass over all states of the rollout."""
         values = self.policy.predict_values(batch.states).flatten()
         value, next_value = values[: len(batch.reward)], values[batch.successor]
         return value, equations.td_target(batch.reward, batch.terminated, next_value, self.gamma)
 
-    def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        optimizer.zero_grad()
+    def _step(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.max_grad_norm is not None:
-            clip_grad_norm_(optimizer.param_groups[0]["params"], self.max_grad_norm)
-        optimizer.step()
+        for optimizer in optimizers:
+            if self.max_grad_norm is not None:
+                clip_grad_norm_(optimizer.param_groups[0]["params"], self.max_grad_norm)
+            optimizer.step()
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the log, with the figures of the last update: only now they leave the device.

@@ -168,9 +168,9 @@ def test_the_actor_warms_up_while_the_critic_learns(monkeypatch: pytest.MonkeyPa
     model = make_model(TEXTBOOK | dict(actor_warmup=0.5))
     rates, step = [], TDAC._step
 
-    def record(self: TDAC, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    def record(self: TDAC, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         rates.append(optimizer.param_groups[0]["lr"])
-        step(self, optimizer, loss)
+        step(self, loss, optimizer)
 
     monkeypatch.setattr(TDAC, "_step", record)
     model.learn(4 * 18)
