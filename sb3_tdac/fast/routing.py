@@ -15,8 +15,8 @@ from sb3_tdac.fast.library import load
 from sb3_tdac.fast.network import ACTIVATIONS, Network
 from sb3_tdac.policies import TDACPolicy
 
-#: Above these, measured, torch is faster.
-MAX_ROWS, MAX_WIDTH = 512, 128
+#: Above these autograd's matrix products are as fast: measured, see the README.
+MAX_WIDTH, MAX_ROWS_TIMES_WIDTH = 512, 2**17
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -66,11 +66,10 @@ def _why_not_layers(model: TwoOptimizerAlgorithm) -> str | None:
 
 def _why_not_size(model: TwoOptimizerAlgorithm) -> str | None:
     rows = model.n_steps * model.n_envs
-    width = max(m.out_features for m in model.policy.modules() if isinstance(m, nn.Linear))
-    if rows > MAX_ROWS:
-        return f"n_steps * n_envs = {rows} is more than {MAX_ROWS}, where autograd is as fast"
-    if width > MAX_WIDTH:
-        return f"a layer of width {width} is wider than {MAX_WIDTH}, where autograd is as fast"
+    layers = [module for module in model.policy.modules() if isinstance(module, nn.Linear)]
+    width = max(max(layer.in_features, layer.out_features) for layer in layers)
+    if width > MAX_WIDTH or rows * width > MAX_ROWS_TIMES_WIDTH:
+        return f"{rows} rows and layers of width {width} are large enough for autograd"
     return None
 
 
