@@ -1,0 +1,95 @@
+"""Each command hands over to rl_zoo3's own of the same name.
+
+rl_zoo3's options stand unchanged. Ours come first, so that a user's, which come later, win.
+"""
+
+import importlib
+import runpy
+import subprocess
+import sys
+from typing import Any
+from unittest import mock
+
+from sb3_tdac.zoo import ALGO, register
+
+
+def train(options: list[str]) -> None:
+    """Train an agent, or search hyperparameters."""
+    _call("rl_zoo3.train", "train", ["--algo", ALGO, *options])
+
+
+def enjoy(options: list[str]) -> None:
+    """Watch a trained agent."""
+    _call("rl_zoo3.enjoy", "enjoy", ["--algo", ALGO, *options])
+
+
+def record_video(options: list[str]) -> None:
+    """Record a video of a trained agent."""
+    _run("rl_zoo3.record_video", ["--algo", ALGO, *options])
+
+
+def record_training(options: list[str]) -> None:
+    """Record the checkpoints of a training, one after the other."""
+    _run("rl_zoo3.record_training", ["--algo", ALGO, *options])
+
+
+def benchmark(options: list[str]) -> None:
+    """Evaluate all agents of a folder."""
+    _run("rl_zoo3.benchmark", options)
+
+
+def plot_train(options: list[str]) -> None:
+    """Plot the training returns."""
+    _call("rl_zoo3.plots.plot_train", "plot_train", ["--algo", ALGO, *options])
+
+
+def all_plots(options: list[str]) -> None:
+    """Plot the evaluations of several runs."""
+    _call("rl_zoo3.plots.all_plots", "all_plots", ["--algos", ALGO, *options])
+
+
+def plot_from_file(options: list[str]) -> None:
+    """Plot what ``all_plots`` wrote."""
+    _call("rl_zoo3.plots.plot_from_file", "plot_from_file", options)
+
+
+def load_from_hub(options: list[str]) -> None:
+    """Download an agent."""
+    _run("rl_zoo3.load_from_hub", ["--algo", ALGO, *options])
+
+
+def push_to_hub(options: list[str]) -> None:
+    """Upload an agent."""
+    _run("rl_zoo3.push_to_hub", ["--algo", ALGO, *options])
+
+
+def _call(module: str, function: str, arguments: list[str]) -> None:
+    """Call a command of rl_zoo3 that is a function without arguments."""
+    register()
+    run = getattr(importlib.import_module(module), function)
+    with mock.patch.object(sys, "argv", [f"sb3-tdac {function}", *arguments]):
+        run()
+
+
+def _run(module: str, arguments: list[str]) -> None:
+    """Run a command of rl_zoo3 that is a script."""
+    register()
+    name = module.rpartition(".")[2]
+    with (
+        mock.patch.object(sys, "argv", [f"sb3-tdac {name}", *arguments]),
+        mock.patch.object(subprocess, "call", _call_child),
+    ):
+        runpy.run_module(module, run_name="__main__")
+
+
+_subprocess_call = subprocess.call
+
+
+def _call_child(command: list[str], **kwargs: Any) -> int:
+    """Start a child of rl_zoo3 as one of ours, so that it knows TDAC and its script is found."""
+    match command:
+        case ["python", "enjoy.py", *arguments]:
+            command = [sys.executable, "-m", "sb3_tdac.zoo", "enjoy", *arguments]
+        case ["python", "-m", "rl_zoo3.record_video", *arguments]:
+            command = [sys.executable, "-m", "sb3_tdac.zoo", "record_video", *arguments]
+    return _subprocess_call(command, **kwargs)
