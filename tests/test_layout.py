@@ -23,7 +23,12 @@ ORDER = [
     "__init__",
     "zoo.hyperparams",
     "zoo.__init__",
+    "zoo.study",
+    "zoo.manager",
     "zoo.commands",
+    "zoo.report",
+    "zoo.worker",
+    "zoo.sweep",
     "zoo.cli",
     "zoo.__main__",
 ]

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 #: Command: what it does, and the module and function that take the rest of the command line.
 COMMANDS = {
     "train": ("train an agent, or search hyperparameters with -optimize", "commands:train"),
+    "sweep": ("search hyperparameters with several processes", "sweep:sweep"),
     "enjoy": ("watch a trained agent", "commands:enjoy"),
     "record_video": ("record a video of a trained agent", "commands:record_video"),
     "record_training": ("record all checkpoints in one video", "commands:record_training"),
@@ -19,6 +20,9 @@ COMMANDS = {
     "load_from_hub": ("download an agent from the Hugging Face hub", "commands:load_from_hub"),
     "push_to_hub": ("upload an agent to the Hugging Face hub", "commands:push_to_hub"),
 }
+
+#: Modules that come with the extra.
+EXTRA = {"rl_zoo3", "matplotlib", "moviepy", "optuna", "pandas", "psycopg", "requests", "seaborn"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +61,8 @@ def _run(command: str, options: list[str]) -> int:
         run: Callable[[list[str]], int | None]
         run = getattr(importlib.import_module(f"sb3_tdac.zoo.{module}"), function)
         return run(options) or 0
+    except SystemExit as stop:  # argparse has said why
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         return _complain(f"sb3-tdac {command}", "interrupted", status=130)
     except Exception as error:
@@ -72,7 +78,7 @@ def describe(error: Exception) -> str:
     :param error: what a command raised
     :return: its message, with its kind where that says more
     """
-    if isinstance(error, ModuleNotFoundError) and error.name != "rl_zoo3":
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRA:
         return f"{error.name} is not installed: pip install 'sb3_tdac[zoo]'"
     text = " ".join(str(error).split())
     speaks = isinstance(error, ValueError | TypeError | AssertionError | OSError | ImportError)

@@ -7,6 +7,7 @@ import importlib
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -15,7 +16,27 @@ from sb3_tdac.zoo import ALGO, register
 
 def train(options: list[str]) -> None:
     """Train an agent, or search hyperparameters."""
-    _call("rl_zoo3.train", "train", ["--algo", ALGO, *options])
+    register()
+    from sb3_tdac.zoo.manager import ZooManager
+
+    _train(options, ZooManager)
+
+
+def optimize(options: list[str], manager: Callable[..., Any]) -> None:
+    """Search hyperparameters, with another manager of the experiment.
+
+    :param options: of ``train``
+    :param manager: class with the interface of rl_zoo3's ``ExperimentManager``
+    """
+    register()
+    _train([*options, "-optimize"], manager)
+
+
+def _train(options: list[str], manager: Callable[..., Any]) -> None:
+    from rl_zoo3 import train as module
+
+    with mock.patch.object(module, "ExperimentManager", manager):
+        _call("rl_zoo3.train", "train", ["--algo", ALGO, *options])
 
 
 def enjoy(options: list[str]) -> None:
