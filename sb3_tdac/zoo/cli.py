@@ -81,7 +81,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRA:
         return f"{error.name} is not installed: pip install 'sb3_tdac[zoo]'"
     text = " ".join(str(error).split())
-    speaks = isinstance(error, ValueError | TypeError | AssertionError | OSError | ImportError)
+    speaking = ValueError | TypeError | AssertionError | OSError | ImportError | RuntimeError
+    speaks = isinstance(error, speaking)
     return text if speaks and text else f"{type(error).__name__}: {text}"
 
 

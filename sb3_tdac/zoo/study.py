@@ -45,11 +45,11 @@ def open_storage(url: str) -> BaseStorage:
     for attempt in range(3):
         try:
             return _open_database(url)
-        except DatabaseError as error:  # or another machine is creating the tables just now
-            if "exist" not in str(error) or attempt == 2:
+        except DatabaseError as error:  # perhaps another machine creates the tables just now
+            if attempt == 2:
                 reason = str(error.orig).strip().splitlines()[0]
                 raise ValueError(f"storage {_hide_password(url)} failed: {reason}") from error
-            time.sleep(1.0)
+            time.sleep(0.5)
     raise AssertionError("unreachable")
 
 

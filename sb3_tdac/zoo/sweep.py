@@ -1,12 +1,13 @@
 """``sb3-tdac sweep``: several processes search hyperparameters in one study."""
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import signal
-import threading
 import time
 import zlib
+from collections.abc import Iterator
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -46,6 +47,16 @@ def sweep(options: list[str]) -> None:
     optimize(others, partial(Sweep, options=others, workers=own.workers))
 
 
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM, a batch system's, end the sweep as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Sweep(SweepManager):
     """The parent: it makes the study, starts workers, shows their progress, and writes the best."""
 
@@ -56,7 +67,7 @@ class Sweep(SweepManager):
             raise ValueError(f"rl_zoo3 has no sampler of hyperparameters for {self.algo}")
         self.study_name = self.study_name or str(self.env_name)
         self.folder = Path(self.log_path) / "sweeps" / self.study_name
-        self.storage: str = self.storage or str(self.folder / "journal.log")
+        self.url = self.storage or str(self.folder / "journal.log")
         self.processes: list[BaseProcess] = []
         self.started = self.futile = 0
 
@@ -68,11 +79,9 @@ class Sweep(SweepManager):
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         study = self._open_study()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
         fail_orphans(study)
         try:
-            with Progress(self.asked) as progress:
+            with _sigterm_interrupts(), Progress(self.asked) as progress:
                 self._supervise(study, progress)
         finally:
             self._end(study)
@@ -83,7 +92,7 @@ class Sweep(SweepManager):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             study_name=self.study_name,
-            storage=open_storage(self.storage),
+            storage=open_storage(self.url),
             direction="maximize",
             load_if_exists=True,
         )
@@ -113,7 +122,7 @@ class Sweep(SweepManager):
             self._bury(study)
             missing = self.asked - len(spent(trials))
             while len(self.processes) < min(self.workers, missing):
-                self._start(len(trials))
+                self._start(study.study_name, len(trials))
             time.sleep(PAUSE)
 
     def _bury(self, study: optuna.Study) -> None:
@@ -125,13 +134,13 @@ class Sweep(SweepManager):
             raise RuntimeError(f"workers die without finishing a trial: see {self.folder}/*.log")
         fail_orphans(study, ended=[f"{gethostname()}:{process.pid}" for process in dead])
 
-    def _start(self, n_trials: int) -> None:
+    def _start(self, study_name: str, n_trials: int) -> None:
         """Start a worker, with a seed that no other one has."""
         entropy = [self.seed, n_trials, zlib.crc32(gethostname().encode()), self.started]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         self.started += 1
-        options = [*self.options, "--seed", str(seed), "--storage", self.storage]
-        options += ["--study-name", self.study_name, "--max-total-trials", str(self.asked)]
+        options = [*self.options, "--seed", str(seed), "--storage", self.url]
+        options += ["--study-name", study_name, "--max-total-trials", str(self.asked)]
         log = str(self.folder / f"worker_{gethostname()}_{os.getpid()}_{self.started}.log")
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=work, args=(options, log))

@@ -1,0 +1,157 @@
+"""Several processes search hyperparameters in one study, whatever happens to them."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import postgres
+import pytest
+import yaml
+from optuna.trial import FrozenTrial, TrialState
+
+from sb3_tdac import TDAC
+from sb3_tdac.zoo.cli import main
+from sb3_tdac.zoo.study import OWNER, RETRIES, open_storage
+
+ENV = "Pendulum-v1"
+SMALL = f"--env {ENV} -n 400 --n-evaluations 2 --eval-episodes 1".split()
+SWEEP = ["sweep", *SMALL]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    if postgres.programs() is None:
+        pytest.skip("PostgreSQL's programs are not installed")
+    with postgres.server() as url:
+        yield url
+
+
+def trials_of(storage: str, study: str = ENV) -> list[FrozenTrial]:
+    return optuna.load_study(study_name=study, storage=open_storage(storage)).trials
+
+
+def when_a_trial_runs(storage: str, act: Callable[[FrozenTrial], None]) -> threading.Thread:
+    """Act on the first trial that has drawn its last hyperparameter."""
+
+    def watch() -> None:
+        study = None
+        while True:
+            time.sleep(0.1)
+            try:
+                study = study or optuna.load_study(study_name=ENV, storage=open_storage(storage))
+            except KeyError:  # it is not there yet
+                continue
+            for trial in study.get_trials(states=(TrialState.RUNNING,)):
+                if "std_upper" in trial.params:
+                    return act(trial)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def assert_finished(trials: list[FrozenTrial], asked: int) -> None:
+    states = [trial.state for trial in trials]
+    assert states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED) == asked
+    assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+
+
+def test_trial_of_a_killed_worker_fails_and_is_run_again(folder: Path) -> None:
+    storage = f"sqlite:///{folder}/study.db"
+    killed = []
+
+    def kill(trial: FrozenTrial) -> None:
+        os.kill(int(trial.user_attrs[OWNER].rpartition(":")[2]), signal.SIGKILL)
+        killed.append(trial)
+
+    watch = when_a_trial_runs(storage, kill)
+    assert main([*SWEEP, "--workers", "2", "--n-trials", "4", "--storage", storage]) == 0
+    watch.join()
+    trials = trials_of(storage)
+    assert_finished(trials, 4)
+    assert trials[killed[0].number].state == TrialState.FAIL
+    (again,) = [trial for trial in trials if trial.user_attrs.get(RETRIES) == 1]
+    assert again.params == killed[0].params
+    assert again.state in (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def test_interrupted_sweep_is_resumed_by_the_same_command(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = f"{folder}/logs/tdac/sweeps/{ENV}/journal.log"
+    watch = when_a_trial_runs(journal, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    command = [*SWEEP, "--workers", "2", "--n-trials", "3"]
+    assert main(command) == 130
+    watch.join()
+    assert capsys.readouterr().err == "sb3-tdac sweep: error: interrupted\n"
+    states = [trial.state for trial in trials_of(journal)]
+    assert TrialState.RUNNING not in states and TrialState.FAIL in states
+
+    assert main(command) == 0
+    assert_finished(trials_of(journal), 3)
+    best = Path(journal).with_name("best.yml")
+    assert best.read_text() in capsys.readouterr().out
+    assert main(["train", "--env", ENV, "-conf", str(best), "--eval-freq", "-1"]) == 0
+    model = TDAC.load(f"logs/tdac/{ENV}_1/{ENV}.zip")
+    entry = yaml.safe_load(best.read_text())[ENV]
+    assert (model.gamma, model.n_steps) == (entry["gamma"], entry["n_steps"])
+    assert str(model.policy_kwargs["std_bounds"][0]) in entry["policy_kwargs"]
+
+
+def test_two_machines_share_a_study_in_postgresql(folder: Path, postgres_url: str) -> None:
+    command = [*SWEEP, "--workers", "1", "--n-trials", "5", "--storage", postgres_url]
+    other = [sys.executable, "-m", "sb3_tdac.zoo", *command]
+    with subprocess.Popen(other, stdout=subprocess.PIPE, text=True) as process:
+        assert main(command) == 0
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and "Written to" in output
+    trials = trials_of(postgres_url)
+    assert_finished(trials, 5)
+    assert len({trial.user_attrs[OWNER] for trial in trials}) == 2
+    drawn = [trial.params["learning_rate"] for trial in trials]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_sweep_without_any_result_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = ["-params", "policy:'CnnPolicy'"]
+    assert main([*SWEEP, "--n-trials", "2", *wrong]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"sb3-tdac sweep: error: no trial of study '{ENV}' gave a result: "
+        "policy must be 'MlpPolicy': 'CnnPolicy' is for images"
+    )
+    states = [trial.state for trial in trials_of(f"logs/tdac/sweeps/{ENV}/journal.log")]
+    assert states == [TrialState.FAIL] * 2
+
+
+def test_study_of_another_algorithm_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = f"sqlite:///{folder}/study.db"
+    study = optuna.create_study(study_name=ENV, storage=storage, direction="maximize")
+    study.set_user_attr("algo", "a2c")
+    study.set_user_attr("env", ENV)
+    assert main([*SWEEP, "--storage", storage]) == 1
+    assert capsys.readouterr().err == (
+        f"sb3-tdac sweep: error: study '{ENV}' is one of a2c on {ENV}, not of tdac on {ENV}: "
+        "choose another --study-name\n"
+    )
+
+
+def test_storage_out_of_reach_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SWEEP, "--storage", "postgresql://me:secret@127.0.0.1:1/x"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "storage postgresql://me:***@127.0.0.1:1/x failed: connection" in line
