@@ -25,6 +25,7 @@ ORDER = [
     "zoo.__init__",
     "zoo.study",
     "zoo.manager",
+    "zoo.mends",
     "zoo.commands",
     "zoo.report",
     "zoo.worker",

@@ -17,10 +17,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sb3_tdac import TDAC
 from sb3_tdac.zoo.cli import main
-from sb3_tdac.zoo.study import OWNER, RETRIES, open_storage
+from sb3_tdac.zoo.study import OWNER, RETRIES, opened
 
 ENV = "Pendulum-v1"
-SMALL = f"--env {ENV} -n 400 --n-evaluations 2 --eval-episodes 1".split()
+SMALL = f"--env {ENV} -n 200 --n-evaluations 2 --eval-episodes 1".split()
 SWEEP = ["sweep", *SMALL]
 
 
@@ -40,23 +40,27 @@ def postgres_url() -> Iterator[str]:
 
 
 def trials_of(storage: str, study: str = ENV) -> list[FrozenTrial]:
-    return optuna.load_study(study_name=study, storage=open_storage(storage)).trials
+    with opened(storage) as open_storage:
+        return optuna.load_study(study_name=study, storage=open_storage).trials
 
 
 def when_a_trial_runs(storage: str, act: Callable[[FrozenTrial], None]) -> threading.Thread:
     """Act on the first trial that has drawn its last hyperparameter."""
 
     def watch() -> None:
-        study = None
-        while True:
-            time.sleep(0.1)
-            try:
-                study = study or optuna.load_study(study_name=ENV, storage=open_storage(storage))
-            except KeyError:  # it is not there yet
-                continue
-            for trial in study.get_trials(states=(TrialState.RUNNING,)):
-                if "std_upper" in trial.params:
-                    return act(trial)
+        while not act_on_first():
+            time.sleep(0.2)
+
+    def act_on_first() -> bool:
+        try:
+            trials = trials_of(storage)
+        except KeyError:  # the study is not there yet
+            return False
+        for trial in trials:
+            if trial.state == TrialState.RUNNING and "std_upper" in trial.params:
+                act(trial)
+                return True
+        return False
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -100,7 +104,7 @@ def test_interrupted_sweep_is_resumed_by_the_same_command(
     states = [trial.state for trial in trials_of(journal)]
     assert TrialState.RUNNING not in states and TrialState.FAIL in states
 
-    assert main(command) == 0
+    assert main([*command, "--workers", "1"]) == 0
     assert_finished(trials_of(journal), 3)
     best = Path(journal).with_name("best.yml")
     assert best.read_text() in capsys.readouterr().out
@@ -141,9 +145,10 @@ def test_study_of_another_algorithm_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = f"sqlite:///{folder}/study.db"
-    study = optuna.create_study(study_name=ENV, storage=storage, direction="maximize")
-    study.set_user_attr("algo", "a2c")
-    study.set_user_attr("env", ENV)
+    with opened(storage) as open_storage:
+        study = optuna.create_study(study_name=ENV, storage=open_storage, direction="maximize")
+        study.set_user_attr("algo", "a2c")
+        study.set_user_attr("env", ENV)
     assert main([*SWEEP, "--storage", storage]) == 1
     assert capsys.readouterr().err == (
         f"sb3-tdac sweep: error: study '{ENV}' is one of a2c on {ENV}, not of tdac on {ENV}: "

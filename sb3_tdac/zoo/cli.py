@@ -22,7 +22,10 @@ COMMANDS = {
 }
 
 #: Modules that come with the extra.
-EXTRA = {"rl_zoo3", "matplotlib", "moviepy", "optuna", "pandas", "psycopg", "requests", "seaborn"}
+EXTRA = {
+    *("rl_zoo3", "huggingface_hub", "huggingface_sb3", "imageio_ffmpeg", "matplotlib", "moviepy"),
+    *("optuna", "pandas", "psycopg", "requests", "rich", "seaborn", "sqlalchemy", "yaml"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

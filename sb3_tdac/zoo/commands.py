@@ -3,15 +3,15 @@
 rl_zoo3's options stand unchanged. Ours come first, so that a user's, which come later, win.
 """
 
+import argparse
 import importlib
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from sb3_tdac.zoo import ALGO, register
+from sb3_tdac.zoo import ALGO, mends, register
 
 
 def train(options: list[str]) -> None:
@@ -41,22 +41,25 @@ def _train(options: list[str], manager: Callable[..., Any]) -> None:
 
 def enjoy(options: list[str]) -> None:
     """Watch a trained agent."""
-    _call("rl_zoo3.enjoy", "enjoy", ["--algo", ALGO, *options])
+    with mends.hub():
+        _call("rl_zoo3.enjoy", "enjoy", _of_trained_agent(options))
 
 
 def record_video(options: list[str]) -> None:
     """Record a video of a trained agent."""
-    _run("rl_zoo3.record_video", ["--algo", ALGO, *options])
+    _run("rl_zoo3.record_video", _of_trained_agent(options))
 
 
 def record_training(options: list[str]) -> None:
     """Record the checkpoints of a training, one after the other."""
-    _run("rl_zoo3.record_training", ["--algo", ALGO, *options])
+    with mends.own_children(), mends.ffmpeg():
+        _run("rl_zoo3.record_training", _of_trained_agent(options))
 
 
 def benchmark(options: list[str]) -> None:
     """Evaluate all agents of a folder."""
-    _run("rl_zoo3.benchmark", options)
+    with mends.own_children():
+        _run("rl_zoo3.benchmark", options)
 
 
 def plot_train(options: list[str]) -> None:
@@ -76,12 +79,22 @@ def plot_from_file(options: list[str]) -> None:
 
 def load_from_hub(options: list[str]) -> None:
     """Download an agent."""
-    _run("rl_zoo3.load_from_hub", ["--algo", ALGO, *options])
+    with mends.hub():
+        _run("rl_zoo3.load_from_hub", ["--algo", ALGO, *options])
 
 
 def push_to_hub(options: list[str]) -> None:
     """Upload an agent."""
-    _run("rl_zoo3.push_to_hub", ["--algo", ALGO, *options])
+    with mends.hub():
+        _run("rl_zoo3.push_to_hub", ["--algo", ALGO, *options])
+
+
+def _of_trained_agent(options: list[str]) -> list[str]:
+    """rl_zoo3 looks for agents among those that it can download; there are none of TDAC."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--algo", default=ALGO)
+    is_tdac = parser.parse_known_args(options)[0].algo == ALGO
+    return ["--algo", ALGO, *(["--folder", "logs"] if is_tdac else []), *options]
 
 
 def _call(module: str, function: str, arguments: list[str]) -> None:
@@ -96,21 +109,6 @@ def _run(module: str, arguments: list[str]) -> None:
     """Run a command of rl_zoo3 that is a script."""
     register()
     name = module.rpartition(".")[2]
-    with (
-        mock.patch.object(sys, "argv", [f"sb3-tdac {name}", *arguments]),
-        mock.patch.object(subprocess, "call", _call_child),
-    ):
+    sys.modules.pop(module, None)  # runpy warns of one that was imported before
+    with mock.patch.object(sys, "argv", [f"sb3-tdac {name}", *arguments]):
         runpy.run_module(module, run_name="__main__")
-
-
-_subprocess_call = subprocess.call
-
-
-def _call_child(command: list[str], **kwargs: Any) -> int:
-    """Start a child of rl_zoo3 as one of ours, so that it knows TDAC and its script is found."""
-    match command:
-        case ["python", "enjoy.py", *arguments]:
-            command = [sys.executable, "-m", "sb3_tdac.zoo", "enjoy", *arguments]
-        case ["python", "-m", "rl_zoo3.record_video", *arguments]:
-            command = [sys.executable, "-m", "sb3_tdac.zoo", "record_video", *arguments]
-    return _subprocess_call(command, **kwargs)

@@ -13,7 +13,7 @@ from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER
 import sb3_tdac
 from sb3_tdac import TDAC
 from sb3_tdac.zoo import ALGO
-from sb3_tdac.zoo.study import open_storage
+from sb3_tdac.zoo.study import opened
 
 SCHEDULES = ("learning_rate", "critic_learning_rate", "ent_coef")
 #: Keys of a configuration that rl_zoo3 takes for itself.
@@ -105,13 +105,14 @@ class ZooManager(ExperimentManager):
         :return: hyperparameters
         :raises ValueError: if there is no such study or trial, or it is another algorithm's
         """
-        try:
-            study = optuna.load_study(study_name=study_name, storage=open_storage(storage))
-            trial = study.best_trial if trial_id is None else study.trials[trial_id]
-        except (KeyError, IndexError) as error:
-            raise ValueError(
-                f"there is no trial {trial_id} of a study {study_name!r} in {storage}"
-            ) from error
+        with opened(storage) as opened_storage:
+            try:
+                study = optuna.load_study(study_name=study_name, storage=opened_storage)
+                trial = study.best_trial if trial_id is None else study.trials[trial_id]
+            except (KeyError, IndexError) as error:
+                raise ValueError(
+                    f"there is no trial {trial_id} of a study {study_name!r} in {storage}"
+                ) from error
         if not convert:
             return trial.params
         try:

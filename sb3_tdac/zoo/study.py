@@ -10,7 +10,8 @@ import re
 import socket
 import time
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -30,8 +31,9 @@ ORPHAN_AGE = 60
 HEARTBEAT, GRACE = 30, 120
 
 
-def open_storage(url: str) -> BaseStorage:
-    """The storage of a study.
+@contextmanager
+def opened(url: str) -> Iterator[BaseStorage]:
+    """The storage of studies, and its connections closed afterwards.
 
     :param url: a journal file (``*.log``) or a database URL (``sqlite:///``, ``postgresql://``)
     :return: storage
@@ -39,9 +41,19 @@ def open_storage(url: str) -> BaseStorage:
     """
     if url.endswith(".log"):
         Path(url).parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(url))
+        yield JournalStorage(JournalFileBackend(url))
+        return
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    storage = _connect(url)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _connect(url: str) -> RDBStorage:
     for attempt in range(3):
         try:
             return _open_database(url)

@@ -17,12 +17,13 @@ from unittest import mock
 
 import numpy as np
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_SAMPLER
 
 from sb3_tdac.zoo.commands import optimize
 from sb3_tdac.zoo.report import Progress, write_best
-from sb3_tdac.zoo.study import RETRIES, fail, fail_orphans, open_storage, spent
+from sb3_tdac.zoo.study import RETRIES, fail, fail_orphans, opened, spent
 from sb3_tdac.zoo.worker import PAUSE, SweepManager, work
 
 #: Seconds that a worker has to end its trial.
@@ -78,21 +79,22 @@ class Sweep(SweepManager):
         :raises RuntimeError: if no trial gave a result, or workers die at once
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        study = self._open_study()
-        fail_orphans(study)
-        try:
-            with _sigterm_interrupts(), Progress(self.asked) as progress:
-                self._supervise(study, progress)
-        finally:
-            self._end(study)
-        write_best(study, self, self.folder)
+        with opened(self.url) as storage:
+            study = self._open_study(storage)
+            fail_orphans(study)
+            try:
+                with _sigterm_interrupts(), Progress(self.asked) as progress:
+                    self._supervise(study, progress)
+            finally:
+                self._end(study)
+            write_best(study, self, self.folder)
 
-    def _open_study(self) -> optuna.Study:
+    def _open_study(self, storage: BaseStorage) -> optuna.Study:
         """Make or open the study before the workers do, which would trip over each other."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             study_name=self.study_name,
-            storage=open_storage(self.url),
+            storage=storage,
             direction="maximize",
             load_if_exists=True,
         )

@@ -6,16 +6,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import optuna
 import torch
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from sb3_tdac.zoo.commands import optimize
 from sb3_tdac.zoo.manager import ZooManager
-from sb3_tdac.zoo.study import ERROR, OWNER, is_void, open_storage, spent, this_process
+from sb3_tdac.zoo.study import ERROR, OWNER, is_void, opened, spent, this_process
 
 #: Seconds between two looks at the study when there is nothing to do.
 PAUSE = 0.5
@@ -52,18 +51,23 @@ class SweepWorker(SweepManager):
     def hyperparameters_optimization(self) -> None:
         """Run trials; wait while others run the last ones, which may have to be run again."""
         assert self.storage is not None
-        study = optuna.load_study(
-            study_name=self.study_name,
-            storage=open_storage(self.storage),
-            sampler=self._create_sampler(self.sampler),
-            pruner=self._create_pruner(self.pruner),
-        )
+        with opened(self.storage) as storage:
+            study = optuna.load_study(
+                study_name=self.study_name,
+                storage=storage,
+                sampler=self._create_sampler(self.sampler),
+                pruner=self._create_pruner(self.pruner),
+            )
+            self._run_trials(study)
+
+    def _run_trials(self, study: optuna.Study) -> None:
         parent = multiprocessing.parent_process()
         while parent is None or parent.is_alive():
             trials = study.get_trials(deepcopy=False)
+            running = sum(trial.state == TrialState.RUNNING for trial in trials)
             if len(spent(trials)) >= self.asked:
                 return
-            if len(spent(trials)) + len(_running(trials)) < self.asked:
+            if len(spent(trials)) + running < self.asked:
                 study.optimize(self.objective, n_trials=1, catch=(Exception,), gc_after_trial=True)
             else:
                 time.sleep(PAUSE)
@@ -92,10 +96,6 @@ class SweepWorker(SweepManager):
             trial.set_user_attr(ERROR, str(error) or type(error).__name__)
             raise
         return value
-
-
-def _running(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.state == TrialState.RUNNING]
 
 
 def work(options: list[str], log: str) -> None:
