@@ -1,6 +1,6 @@
 """Each command runs rl_zoo3's of the same name with TDAC, and says in one line what is wrong."""
 
-import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -23,11 +23,11 @@ RUN = Path("logs") / "tdac" / f"{ENV}_1"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run of 800 steps: a checkpoint, the best and the last model."""
+    """A folder with a run of 1600 steps: a checkpoint, the best and the last model."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        budget = "-n 800 --eval-freq 400 --eval-episodes 2 --save-freq 400 --seed 1"
+        budget = "-n 1600 --eval-freq 800 --eval-episodes 2 --save-freq 800 --seed 1"
         assert main(["train", "--env", ENV, *budget.split()]) == 0
     return folder
 
@@ -82,14 +82,16 @@ def test_registering_twice_is_registering_once() -> None:
 def test_train_saves_what_the_zoo_saves(runs: Path) -> None:
     names = {str(path.relative_to(RUN)) for path in RUN.rglob("*")}
     assert {"0.monitor.csv", f"{ENV}.zip", "best_model.zip", "evaluations.npz"} <= names
-    assert {"rl_model_800_steps.zip", f"{ENV}/config.yml", f"{ENV}/args.yml"} <= names
-    assert TDAC.load(RUN / f"{ENV}.zip").num_timesteps == 800
+    assert {"rl_model_1600_steps.zip", f"{ENV}/config.yml", f"{ENV}/args.yml"} <= names
+    assert TDAC.load(RUN / f"{ENV}.zip").num_timesteps == 1600
 
 
 def test_train_continues_a_model(runs: Path) -> None:
     more = ["-n", "400", "-i", str(RUN / f"{ENV}.zip"), "--eval-freq", "-1"]
     assert main(["train", "--env", ENV, *more]) == 0
-    assert TDAC.load(RUN.with_name(f"{ENV}_2") / f"{ENV}.zip").num_timesteps == 400
+    assert (
+        TDAC.load(RUN.with_name(f"{ENV}_2") / f"{ENV}.zip").num_timesteps == 416
+    )  # 13 updates of 32 rows
 
 
 def test_other_algorithms_are_the_zoos(here: Path) -> None:
@@ -123,7 +125,8 @@ def test_schedules_of_a_configuration_are_the_models(here: Path) -> None:
 
 
 def test_enjoy_plays_episodes(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["enjoy", "--env", ENV, "-n", "400"]) == 0
+    assert main(["enjoy", "--env", ENV, "-n", "5"]) == 0
+    assert main(["enjoy", "--env", ENV, "-n", "400", "--no-render"]) == 0
     assert "2 Episodes\nMean reward: -" in capsys.readouterr().out
 
 
@@ -134,7 +137,7 @@ def test_record_video_writes_a_film(runs: Path) -> None:
 
 
 def test_record_training_joins_the_checkpoints(runs: Path) -> None:
-    for path in RUN.glob("rl_model_400*"):
+    for path in RUN.glob("rl_model_800*"):
         path.unlink()
     (RUN / "best_model.zip").unlink()
     assert main(["record_training", "--env", ENV, "-n", "20", "-o", "videos"]) == 0
@@ -152,13 +155,17 @@ def test_plots_are_drawn(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown: list[Any] = []
+    all_plots = ["all_plots", "-e", ENV, "-f", "logs", "--no-display", "-o", "evaluations"]
+    assert main(all_plots) == 0
+    assert "two or more runs" in error_line(capsys, "plot_from_file", "-i", "evaluations")
+    shutil.copytree(RUN, RUN.with_name(f"{ENV}_2"))
     monkeypatch.setattr("matplotlib.pyplot.show", lambda: shown.append(None))
     plot_train = ["plot_train", "-e", ENV, "-f", "logs", "-w", "1"]
     assert main(plot_train) == 0
-    assert main(["all_plots", "-e", ENV, "-f", "logs", "--no-display", "-o", "evaluations"]) == 0
+    assert main(all_plots) == 0
     assert f"|{ENV}|" in capsys.readouterr().out.replace(" ", "")
     assert main(["plot_from_file", "-i", "evaluations", "-o", "plot", "--format", "png"]) == 0
-    assert len(shown) == 2
+    assert len(shown) == 2 and Path("plot").read_bytes().startswith(b"\x89PNG")
 
 
 class Hub:
@@ -218,6 +225,8 @@ def test_mistakes_are_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert "gives_none" in error_line(capsys, "train", "--gym-packages", "gives_none")
 
 
+# What fails leaves its environment to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in")
 def test_mistakes_in_a_configuration_are_one_line(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,24 +246,21 @@ def test_mistakes_in_a_configuration_are_one_line(
     assert "ParserError" in error_line(capsys, "train", "--env", ENV, "-conf", "my.yml")
 
 
-def test_without_rl_zoo3_the_remedy_is_named(here: Path) -> None:
-    code = "import sys; sys.modules['rl_zoo3'] = None; from sb3_tdac.zoo.cli import main; "
-    for command in ("train", "sweep", "enjoy", "plot_train"):
-        done = subprocess.run(
-            [sys.executable, "-c", code + f"sys.exit(main(['{command}']))"],
-            capture_output=True,
-            text=True,
-            env=os.environ,
-        )
-        assert done.returncode == 1
-        assert done.stderr == (
-            f"sb3-tdac {command}: error: rl_zoo3 is not installed: pip install 'sb3_tdac[zoo]'\n"
-        )
+def test_without_rl_zoo3_the_remedy_is_named() -> None:
+    commands = ["train", "sweep", "enjoy", "plot_train"]
+    code = (
+        "import sys; sys.modules['rl_zoo3'] = None; from sb3_tdac.zoo.cli import main\n"
+        f"print([main([command]) for command in {commands}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[1, 1, 1, 1]\n"
+    remedy = "rl_zoo3 is not installed: pip install 'sb3_tdac[zoo]'"
+    assert done.stderr.splitlines() == [f"sb3-tdac {name}: error: {remedy}" for name in commands]
 
 
 def test_normalization_of_the_zoo_is_saved_and_loaded(here: Path) -> None:
     Path("my.yml").write_text(f"{ENV}: {{n_timesteps: 64, policy: MlpPolicy, normalize: true}}")
     assert main(["train", "--env", ENV, "-conf", "my.yml", "--eval-freq", "-1"]) == 0
     assert main(["enjoy", "--env", ENV, "-n", "10", "--no-render"]) == 0
-    path = RUN / ENV / "vecnormalize.pkl"
-    assert path.is_file() and issubclass(VecNormalize, object)
+    with open(RUN / ENV / "vecnormalize.pkl", "rb") as file:
+        assert isinstance(pickle.load(file), VecNormalize)

@@ -1,5 +1,7 @@
 """Several processes search hyperparameters in one study, whatever happens to them."""
 
+import argparse
+import math
 import os
 import signal
 import subprocess
@@ -8,16 +10,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import postgres
 import pytest
 import yaml
 from optuna.trial import FrozenTrial, TrialState
+from rl_zoo3.exp_manager import ExperimentManager
 
 from sb3_tdac import TDAC
+from sb3_tdac.zoo import register
 from sb3_tdac.zoo.cli import main
-from sb3_tdac.zoo.study import OWNER, RETRIES, opened
+from sb3_tdac.zoo.study import ERROR, OWNER, RETRIES, opened
+from sb3_tdac.zoo.worker import SurplusTrial, SweepWorker
 
 ENV = "Pendulum-v1"
 SMALL = f"--env {ENV} -n 200 --n-evaluations 2 --eval-episodes 1".split()
@@ -139,6 +145,47 @@ def test_sweep_without_any_result_says_why(capsys: pytest.CaptureFixture[str]) -
     )
     states = [trial.state for trial in trials_of(f"logs/tdac/sweeps/{ENV}/journal.log")]
     assert states == [TrialState.FAIL] * 2
+
+
+@pytest.fixture
+def worker(folder: Path) -> SweepWorker:
+    """One of a sweep that asks for two trials."""
+    register()
+    return SweepWorker(argparse.Namespace(), "tdac", ENV, str(folder), n_trials=2)
+
+
+def result_of_the_zoo(monkeypatch: pytest.MonkeyPatch, result: Any) -> None:
+    def objective(self: ExperimentManager, trial: optuna.Trial) -> float:
+        if isinstance(result, Exception):
+            raise result
+        return float(result)
+
+    monkeypatch.setattr(ExperimentManager, "objective", objective)
+
+
+def test_worker_that_came_too_late_gives_its_trial_back(
+    worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result_of_the_zoo(monkeypatch, 1.0)
+    study = optuna.create_study()
+    study.tell(study.ask(), state=TrialState.FAIL)  # void: it takes nobody's place
+    trials = [study.ask() for _ in range(3)]
+    assert worker.objective(trials[0]) == worker.objective(trials[1]) == 1.0
+    with pytest.raises(SurplusTrial):
+        worker.objective(trials[2])
+
+
+@pytest.mark.parametrize("result", [math.nan, -math.inf, RuntimeError("no memory")])
+def test_trial_that_fails_by_itself_says_why(
+    worker: SweepWorker, monkeypatch: pytest.MonkeyPatch, result: Any
+) -> None:
+    result_of_the_zoo(monkeypatch, result)
+    study = optuna.create_study()
+    trial = study.ask()
+    reason = "no memory" if isinstance(result, Exception) else f"the mean return is {result}"
+    with pytest.raises((ValueError, RuntimeError), match=reason):
+        worker.objective(trial)
+    assert trial.user_attrs[ERROR] == reason
 
 
 def test_study_of_another_algorithm_is_refused(

@@ -81,8 +81,10 @@ def describe(error: Exception) -> str:
     :param error: what a command raised
     :return: its message, with its kind where that says more
     """
-    if isinstance(error, ModuleNotFoundError) and error.name in EXTRA:
-        return f"{error.name} is not installed: pip install 'sb3_tdac[zoo]'"
+    if isinstance(error, ModuleNotFoundError):
+        name = (error.name or "").partition(".")[0]
+        if name in EXTRA:
+            return f"{name} is not installed: pip install 'sb3_tdac[zoo]'"
     text = " ".join(str(error).split())
     speaking = ValueError | TypeError | AssertionError | OSError | ImportError | RuntimeError
     speaks = isinstance(error, speaking)

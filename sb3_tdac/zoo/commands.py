@@ -5,9 +5,11 @@ rl_zoo3's options stand unchanged. Ours come first, so that a user's, which come
 
 import argparse
 import importlib
+import os
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -52,6 +54,11 @@ def record_video(options: list[str]) -> None:
 
 def record_training(options: list[str]) -> None:
     """Record the checkpoints of a training, one after the other."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-o", "--output-folder")
+    folder = parser.parse_known_args(options)[0].output_folder
+    if folder is not None:  # ffmpeg looks for a relative one in itself
+        options = [*options, "-o", os.path.abspath(folder)]
     with mends.own_children(), mends.ffmpeg():
         _run("rl_zoo3.record_training", _of_trained_agent(options))
 
@@ -69,12 +76,14 @@ def plot_train(options: list[str]) -> None:
 
 def all_plots(options: list[str]) -> None:
     """Plot the evaluations of several runs."""
-    _call("rl_zoo3.plots.all_plots", "all_plots", ["--algos", ALGO, *options])
+    with _several_runs_needed():
+        _call("rl_zoo3.plots.all_plots", "all_plots", ["--algos", ALGO, *options])
 
 
 def plot_from_file(options: list[str]) -> None:
     """Plot what ``all_plots`` wrote."""
-    _call("rl_zoo3.plots.plot_from_file", "plot_from_file", options)
+    with _several_runs_needed():
+        _call("rl_zoo3.plots.plot_from_file", "plot_from_file", options)
 
 
 def load_from_hub(options: list[str]) -> None:
@@ -87,6 +96,18 @@ def push_to_hub(options: list[str]) -> None:
     """Upload an agent."""
     with mends.hub():
         _run("rl_zoo3.push_to_hub", ["--algo", ALGO, *options])
+
+
+@contextmanager
+def _several_runs_needed() -> Iterator[None]:
+    """rl_zoo3's arrays lose an axis where there is one run, or one episode in an evaluation."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(
+            "rl_zoo3 cannot plot these evaluations: it needs two or more runs of each environment, "
+            f"evaluated equally often, with two or more episodes ({error})"
+        ) from error
 
 
 def _of_trained_agent(options: list[str]) -> list[str]:

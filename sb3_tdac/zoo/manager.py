@@ -64,7 +64,7 @@ class ZooManager(ExperimentManager):
             raise ValueError(f"there is no configuration file {path}: see -conf")
         try:
             hyperparams, saved = super().read_hyperparameters()
-        except (AttributeError, KeyError, ModuleNotFoundError) as error:
+        except (AttributeError, KeyError, TypeError, ModuleNotFoundError) as error:
             raise ValueError(
                 f"{self.config} is no configuration file: it must have an entry of keys and "
                 f"values for {self.env_name.gym_id} ({error})"

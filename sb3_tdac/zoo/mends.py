@@ -1,7 +1,7 @@
 """What rl_zoo3's scripts need to run where they are installed as a package."""
 
+import importlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,15 +38,21 @@ def own_children() -> Iterator[None]:
 
 @contextmanager
 def ffmpeg() -> Iterator[None]:
-    """Let rl_zoo3 find the ffmpeg that comes with moviepy, where there is no other."""
-    if shutil.which("ffmpeg"):
-        yield
-        return
+    """Let rl_zoo3 find the ffmpeg that comes with moviepy, and notice when it fails."""
     from imageio_ffmpeg import get_ffmpeg_exe
+
+    system = os.system
+
+    def checked(command: str) -> int:
+        status = system(command)
+        if status != 0:
+            raise RuntimeError(f"this command failed: {command}")
+        return status
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "ffmpeg").symlink_to(get_ffmpeg_exe())
-        with mock.patch.dict(os.environ, PATH=f"{os.environ['PATH']}{os.pathsep}{folder}"):
+        path = f"{os.environ['PATH']}{os.pathsep}{folder}"  # an installed one comes first
+        with mock.patch.dict(os.environ, PATH=path), mock.patch.object(os, "system", checked):
             yield
 
 
@@ -59,10 +65,11 @@ def hub() -> Iterator[None]:
     """
     import huggingface_sb3
     from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_sb3 import push_to_hub
     from requests.exceptions import HTTPError
 
     load = huggingface_sb3.load_from_hub
+    # The package has a function of the same name.
+    push_to_hub = importlib.import_module("huggingface_sb3.push_to_hub")
 
     def load_from_hub(repo_id: str, filename: str) -> str:
         try:
