@@ -28,6 +28,9 @@ from sb3_tdac.zoo.worker import PAUSE, SweepManager, work
 
 #: Seconds that a worker has to end its trial.
 PATIENCE = 10
+#: What a process may do on a signal. Ctrl-C reaches all processes of a terminal: workers are born
+#: deaf to it, and the parent ends them one by one.
+IGNORE, INTERRUPT = signal.SIG_IGN, signal.default_int_handler
 
 
 def sweep(options: list[str]) -> None:
@@ -49,13 +52,12 @@ def sweep(options: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM, a batch system's, end the sweep as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _signal(number: int, handler: Any) -> Iterator[None]:
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
 
 
 class Sweep(SweepManager):
@@ -66,6 +68,8 @@ class Sweep(SweepManager):
         self.options, self.workers = options, workers
         if self.algo not in HYPERPARAMS_SAMPLER:
             raise ValueError(f"rl_zoo3 has no sampler of hyperparameters for {self.algo}")
+        if self.n_jobs != 1:
+            raise ValueError(f"--n-jobs must be 1, got {self.n_jobs}: use --workers")
         self.study_name = self.study_name or str(self.env_name)
         self.folder = Path(self.log_path) / "sweeps" / self.study_name
         self.url = self.storage or str(self.folder / "journal.log")
@@ -83,7 +87,8 @@ class Sweep(SweepManager):
             study = self._open_study(storage)
             fail_orphans(study)
             try:
-                with _sigterm_interrupts(), Progress(self.asked) as progress:
+                # SIGTERM, a batch system's, ends the sweep as Ctrl-C does.
+                with _signal(signal.SIGTERM, INTERRUPT), Progress(self.asked) as progress:
                     self._supervise(study, progress)
             finally:
                 self._end(study)
@@ -147,7 +152,7 @@ class Sweep(SweepManager):
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=work, args=(options, log))
         # Networks of this size run best on one thread, and each worker is one.
-        with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):
+        with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"), _signal(signal.SIGINT, IGNORE):
             process.start()
         self.processes.append(process)
 

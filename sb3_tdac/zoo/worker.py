@@ -108,9 +108,7 @@ def work(options: list[str], log: str) -> None:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    # Ctrl-C reaches all processes of a terminal; the parent ends its workers, one by one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a trial that fails is marked so
     torch.set_num_threads(1)
     try:
         optimize(options, SweepWorker)
