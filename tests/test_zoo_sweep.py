@@ -122,14 +122,16 @@ def test_interrupted_sweep_is_resumed_by_the_same_command(
 
 
 def test_two_machines_share_a_study_in_postgresql(folder: Path, postgres_url: str) -> None:
-    command = [*SWEEP, "--workers", "1", "--n-trials", "5", "--storage", postgres_url]
+    # Long enough trials that the second machine comes in time for some.
+    command = [*SWEEP, "-n", "2000", "--n-trials", "6", "--storage", postgres_url]
     other = [sys.executable, "-m", "sb3_tdac.zoo", *command]
     with subprocess.Popen(other, stdout=subprocess.PIPE, text=True) as process:
+        when_a_trial_runs(postgres_url, lambda _: None).join()
         assert main(command) == 0
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and "Written to" in output
     trials = trials_of(postgres_url)
-    assert_finished(trials, 5)
+    assert_finished(trials, 6)
     assert len({trial.user_attrs[OWNER] for trial in trials}) == 2
     drawn = [trial.params["learning_rate"] for trial in trials]
     assert len(set(drawn)) == len(drawn)

@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -58,6 +59,15 @@ def _signal(number: int, handler: Any) -> Iterator[None]:
         yield
     finally:
         signal.signal(number, before)
+
+
+def _context() -> Any:
+    """Workers are forked from a process that has imported what they need, where that is safe."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sb3_tdac.zoo.worker"])
+    return context
 
 
 class Sweep(SweepManager):
@@ -149,8 +159,7 @@ class Sweep(SweepManager):
         options = [*self.options, "--seed", str(seed), "--storage", self.url]
         options += ["--study-name", study_name, "--max-total-trials", str(self.asked)]
         log = str(self.folder / f"worker_{gethostname()}_{os.getpid()}_{self.started}.log")
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(target=work, args=(options, log))
+        process = _context().Process(target=work, args=(options, log))
         # Networks of this size run best on one thread, and each worker is one.
         with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"), _signal(signal.SIGINT, IGNORE):
             process.start()
