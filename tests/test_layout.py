@@ -37,6 +37,7 @@ MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
     for path in PACKAGE.rglob("*.py")
 }
+PACKAGES = ["sb3_tdac", *(f"sb3_tdac.{path.parent.name}" for path in PACKAGE.glob("*/__init__.py"))]
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -46,7 +47,7 @@ def imported_modules(path: Path) -> set[str]:
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules |= names if node.module in ("sb3_tdac", "sb3_tdac.zoo") else {node.module or ""}
+            modules |= names if node.module in PACKAGES else {node.module or ""}
     return modules
 
 
