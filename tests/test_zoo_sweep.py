@@ -149,6 +149,21 @@ def test_sweep_without_any_result_says_why(capsys: pytest.CaptureFixture[str]) -
     assert states == [TrialState.FAIL] * 2
 
 
+def test_sweep_whose_trials_were_all_pruned_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    journal = f"logs/tdac/sweeps/{ENV}/journal.log"
+    with opened(journal) as storage:
+        study = optuna.create_study(study_name=ENV, storage=storage, direction="maximize")
+        study.set_user_attr("algo", "tdac")
+        study.set_user_attr("env", ENV)
+        study.tell(study.ask(), state=TrialState.PRUNED)
+    assert main([*SWEEP, "--n-trials", "1"]) == 1
+    assert capsys.readouterr().err == (
+        f"sb3-tdac sweep: error: no trial of study '{ENV}' gave a result: all were pruned\n"
+    )
+
+
 @pytest.fixture
 def worker(folder: Path) -> SweepWorker:
     """One of a sweep that asks for two trials."""

@@ -53,7 +53,8 @@ def usage() -> str:
         usage: sb3-tdac COMMAND [OPTIONS]
 
         rl_zoo3's commands with TDAC among its algorithms, and the default one (--algo tdac).
-        Options are rl_zoo3's: sb3-tdac COMMAND --help.
+        Options are rl_zoo3's: sb3-tdac COMMAND --help. Errors are one line;
+        python -X dev -m sb3_tdac.zoo COMMAND ... shows where one comes from.
         """
     return "\n".join([textwrap.dedent(head), *lines])
 

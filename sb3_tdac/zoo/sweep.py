@@ -43,7 +43,8 @@ def sweep(options: list[str]) -> None:
         prog="sb3-tdac sweep",
         description="Search hyperparameters with several processes, on one machine or on several "
         "that name the same storage and study. Other options are those of sb3-tdac train; "
-        "--n-trials is the number of finished trials in the whole study.",
+        "--n-trials is the number of finished trials in the whole study, --storage a journal file "
+        "(*.log) or a database URL, by default LOG_FOLDER/ALGO/sweeps/STUDY_NAME/journal.log.",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes of this machine")
     own, others = parser.parse_known_args(options)
