@@ -26,16 +26,27 @@ ORDER = [
     "fast.__init__",
     "tdac",
     "__init__",
-    "zoo",
     "vec_env",
     "vec_native",
     "vec_gymnasium",
     "vec_envpool",
+    "zoo.hyperparams",
+    "zoo.__init__",
+    "zoo.study",
+    "zoo.manager",
+    "zoo.mends",
+    "zoo.commands",
+    "zoo.worker",
+    "zoo.report",
+    "zoo.sweep",
+    "zoo.cli",
+    "zoo.__main__",
 ]
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
     for path in PACKAGE.rglob("*.py")
 }
+PACKAGES = ["sb3_tdac", *(f"sb3_tdac.{path.parent.name}" for path in PACKAGE.glob("*/__init__.py"))]
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -45,7 +56,7 @@ def imported_modules(path: Path) -> set[str]:
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules |= names if node.module in ("sb3_tdac", "sb3_tdac.zoo") else {node.module or ""}
+            modules |= names if node.module in PACKAGES else {node.module or ""}
     return modules
 
 

@@ -1,0 +1,124 @@
+"""rl_zoo3's experiments, with TDAC's configurations, schedules and clear errors."""
+
+import argparse
+import inspect
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import optuna
+from rl_zoo3.exp_manager import ExperimentManager
+from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER
+
+import sb3_tdac
+from sb3_tdac import TDAC
+from sb3_tdac.zoo import ALGO
+from sb3_tdac.zoo.study import opened
+
+SCHEDULES = ("learning_rate", "critic_learning_rate", "ent_coef")
+#: Keys of a configuration that rl_zoo3 takes for itself.
+ZOO_KEYS = {
+    *("n_envs", "n_timesteps", "normalize", "frame_stack", "callback"),
+    *("env_wrapper", "vec_env_wrapper", "env_kwargs", "monitor_kwargs"),
+}
+
+
+def configurations() -> Path:
+    """The folder of TDAC's configurations, in the installed package or beside its source."""
+    package = Path(sb3_tdac.__file__).parent
+    installed = package / "zoo_configs"
+    return installed if installed.is_dir() else package.parent / "zoo_configs"
+
+
+def schedule(value: Any) -> Any:
+    """A number from ``"constant_7e-4"`` or ``"7e-4"``, which YAML takes for a word.
+
+    :param value: of a configuration
+    :return: number, or the value as it is
+
+    >>> schedule("constant_7e-4"), schedule("lin_7e-4")
+    (0.0007, 'lin_7e-4')
+    """
+    try:
+        return float(value.removeprefix("constant_"))
+    except (AttributeError, ValueError):
+        return value
+
+
+class ZooManager(ExperimentManager):
+    """rl_zoo3's manager of one experiment; for algorithms other than TDAC nothing differs."""
+
+    def __init__(self, args: argparse.Namespace, algo: str, *more: Any, **options: Any):
+        if algo == ALGO and options.get("config") is None:
+            options["config"] = str(configurations() / "tdac.yml")
+        super().__init__(args, algo, *more, **options)
+
+    def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The configuration of the environment, with its keys checked.
+
+        :return: the configuration, and a copy of it to save
+        :raises ValueError: if there is no such file or it is not a configuration
+        """
+        path = Path(self.config)
+        if path.suffix in (".yml", ".yaml", ".py") and not path.is_file():
+            raise ValueError(f"there is no configuration file {path}: see -conf")
+        try:
+            hyperparams, saved = super().read_hyperparameters()
+        except (AttributeError, KeyError, TypeError, ModuleNotFoundError) as error:
+            raise ValueError(
+                f"{self.config} is no configuration file: it must have an entry of keys and "
+                f"values for {self.env_name.gym_id} ({error})"
+            ) from error
+        if self.algo == ALGO:
+            self._check_keys(hyperparams)
+        return hyperparams, saved
+
+    def _check_keys(self, hyperparams: dict[str, Any]) -> None:
+        where = f"{self.config}, {self.env_name.gym_id}"
+        known = {*inspect.signature(TDAC.__init__).parameters, *ZOO_KEYS} - {"self", "env"}
+        for key in sorted(set(hyperparams) - known):
+            closest = get_close_matches(key, known, n=1)
+            hint = f"did you mean {closest[0]}?" if closest else "remove it"
+            raise ValueError(f"unknown key {key!r} in {where}: {hint}")
+        for key in ("policy", "n_timesteps"):
+            if key not in hyperparams:
+                raise ValueError(f"missing key {key!r} in {where}: add it")
+
+    def _preprocess_schedules(  # type: ignore[override]  # rl_zoo3 calls its static one by self
+        self, hyperparams: dict[str, Any]
+    ) -> dict[str, Any]:
+        """rl_zoo3 takes every word for a linear schedule, and knows one learning rate."""
+        if self.algo != ALGO:
+            return super()._preprocess_schedules(hyperparams)
+        schedules = {key: schedule(hyperparams[key]) for key in SCHEDULES if key in hyperparams}
+        return {**hyperparams, **schedules}
+
+    def load_trial(
+        self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True
+    ) -> dict[str, Any]:
+        """Hyperparameters of a trial.
+
+        :param storage: URL or journal file
+        :param study_name: name of its study
+        :param trial_id: its number; ``None``: the best one's
+        :param convert: return arguments of the algorithm instead of what was drawn
+        :return: hyperparameters
+        :raises ValueError: if there is no such study or trial, or it is another algorithm's
+        """
+        with opened(storage) as opened_storage:
+            try:
+                study = optuna.load_study(study_name=study_name, storage=opened_storage)
+                trial = study.best_trial if trial_id is None else study.trials[trial_id]
+            except (KeyError, IndexError) as error:
+                raise ValueError(
+                    f"there is no trial {trial_id} of a study {study_name!r} in {storage}"
+                ) from error
+        if not convert:
+            return trial.params
+        try:
+            return HYPERPARAMS_CONVERTER[self.algo](trial.params)
+        except KeyError as error:
+            raise ValueError(
+                f"trial {trial_id} of study {study_name!r} is not one of {self.algo}: it has no "
+                f"{error}"
+            ) from error
