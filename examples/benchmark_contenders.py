@@ -14,11 +14,10 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_tdac import TDAC
+from sb3_tdac import TDAC, TEXTBOOK
 
 #: So small that no policy changes: all contenders go on to step the environments alike.
 LEARNING_RATE = 1e-9
-TDAC_RATES = dict(learning_rate=LEARNING_RATE, critic_learning_rate=LEARNING_RATE)
 #: Environment steps in a rollout of PPO, its default with one environment.
 PPO_ROLLOUT = 2048
 RANDOM_ACTIONS = 1_000
@@ -76,6 +75,7 @@ def make_env(setting: Setting) -> VecEnv:
 def model(
     algorithm: type[BaseAlgorithm],
     setting: Setting,
+    policy_kwargs: dict[str, Any] | None = None,
     **options: Any,
 ) -> Contender:
     """A model on environments of its own, whose run is a whole ``learn()``."""
@@ -85,7 +85,7 @@ def model(
         n_steps=setting.n_steps,
         seed=0,
         device="cpu",
-        policy_kwargs=dict(net_arch=[setting.width] * 2),
+        policy_kwargs=dict(net_arch=[setting.width] * 2) | (policy_kwargs or {}),
         **options,
     )
     built.set_logger(Logger(None, []))  # SB3's default makes a folder for each learn()
@@ -102,7 +102,9 @@ def reference(setting: Setting) -> Contender:
 
 
 def tdac(setting: Setting, **options: Any) -> Contender:
-    return model(TDAC, setting, **TDAC_RATES, **options)
+    policy_kwargs = options.pop("policy_kwargs", {})
+    rates = dict(learning_rate=LEARNING_RATE, critic_learning_rate=LEARNING_RATE)
+    return model(TDAC, setting, policy_kwargs, **options | rates)
 
 
 def ppo(algorithm: type[BaseAlgorithm], setting: Setting) -> Contender:
@@ -154,15 +156,16 @@ def bare_environment(setting: Setting) -> Contender:
 
 
 Factory = Callable[[Setting], Contender]
-#: TDAC's two forms that do one critic step in each update, as A2C does.
+#: What A2C does in an update: both gradients from the same parameters, clipped, nothing normalized.
+A2C_CHOICES = TEXTBOOK | dict(critic_first=False, max_grad_norm=0.5)
 EQUAL_WORK: dict[str, Factory] = {
     "A2C": reference,
-    "TDAC fast, equal work": partial(tdac, critic_steps=1, fast_path=True),
-    "TDAC general, equal work": partial(tdac, critic_steps=1, fast_path=False),
+    "TDAC fast, equal work": partial(tdac, **A2C_CHOICES | dict(fast_path=True)),
+    "TDAC general, equal work": partial(tdac, **A2C_CHOICES),
 }
 CONTENDERS: dict[str, Factory] = EQUAL_WORK | {
-    "TDAC fast, defaults": partial(tdac, critic_steps=4, fast_path=True),
-    "TDAC general, defaults": partial(tdac, critic_steps=4, fast_path=False),
+    "TDAC fast, defaults": tdac,
+    "TDAC general, defaults": partial(tdac, fast_path=False),
     "A2C, gae_lambda=0": partial(a2c, gae_lambda=0.0),
     "PPO": partial(ppo, PPO),
     "SBX PPO": sbx_ppo,

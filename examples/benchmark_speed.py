@@ -2,8 +2,8 @@
 
 All contenders run in one process with one thread, on CPU time, and take turns; a figure is the
 median over rounds of the ratio to SB3's A2C in the same round, for whole ``learn()`` calls with
-the same network (two layers of 64, tanh), environments and n_steps. "Equal work" is TDAC with one
-critic step in each update, "defaults" with its four.
+the same network (two layers of 64, tanh), environments and n_steps. "Equal work" is TDAC with the
+choices of A2C; the defaults normalize, and take four critic steps in each update.
 
 python examples/benchmark_speed.py --quick            two minutes instead of fifteen
 python examples/benchmark_speed.py --sweep n_envs     or width, or n_steps
