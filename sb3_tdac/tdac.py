@@ -1,5 +1,6 @@
 """TDAC: the one-step temporal-difference advantage actor-critic, (4.19)-(4.26)."""
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
@@ -9,6 +10,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
@@ -356,10 +358,10 @@ class TDAC(TwoOptimizerAlgorithm):
 
         advantage = self._advantage(value.detach(), target.detach(), batch)  # (4.21)
         distribution = policy.get_distribution(batch.state)  # (4.24)
-        log_prob, entropy = distribution.log_prob(batch.action), distribution.entropy()  # (4.26)
-        actor_loss = equations.actor_loss(log_prob, advantage, self.loss_reduction)  # (4.22)
-        bonus = equations.reduce(entropy, self.loss_reduction)  # type: ignore[arg-type]
-        loss = actor_loss - self.ent_coef_now * bonus
+        log_prob = distribution.log_prob(batch.action)  # (4.26)
+        loss = actor_loss = equations.actor_loss(log_prob, advantage, self.loss_reduction)  # (4.22)
+        if self.ent_coef_now > 0:
+            loss = loss - self.ent_coef_now * self._reduced_entropy(distribution)
         if one_pass:  # actor and critic share no parameter: one backward pass serves both
             self._step(loss + critic_loss, policy.optimizer, policy.critic_optimizer)
         else:
@@ -367,11 +369,13 @@ class TDAC(TwoOptimizerAlgorithm):
 
         policy.update_observation_stats(batch.state)
         figures = dict(critic_loss=critic_loss, actor_loss=actor_loss, value=value, target=target)
-        figures["entropy"] = entropy  # type: ignore[assignment]
-        if isinstance(distribution, DiagGaussian):
-            figures["std"] = distribution.std
-        detached = {name: tensor.detach() for name, tensor in figures.items()}
-        self._last_update = lambda: detached
+        distribution = copy.copy(distribution)  # SB3's are used again by the next action
+        self._last_update = lambda: figures | _figures_of(distribution)
+
+    def _reduced_entropy(self, distribution: Distribution) -> Tensor:
+        entropy = distribution.entropy()
+        assert entropy is not None
+        return equations.reduce(entropy, self.loss_reduction)
 
     def _critic_loss(self, value: Tensor, target: Tensor) -> Tensor:
         return equations.critic_loss(value, target, self.critic_gradient, self.loss_reduction)
@@ -395,7 +399,8 @@ class TDAC(TwoOptimizerAlgorithm):
 
     def _step(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
         for optimizer in optimizers:
-            optimizer.zero_grad()
+            for parameter in optimizer.param_groups[0]["params"]:
+                parameter.grad = None  # zero_grad, without the profiler's share of it
         loss.backward()  # type: ignore[no-untyped-call]
         for optimizer in optimizers:
             if self.max_grad_norm is not None:
@@ -413,7 +418,7 @@ class TDAC(TwoOptimizerAlgorithm):
 
     def _record_last_update(self) -> None:
         assert self._last_update is not None
-        figures = {name: tensor.cpu() for name, tensor in self._last_update().items()}
+        figures = {name: tensor.detach().cpu() for name, tensor in self._last_update().items()}
         value, target = figures.pop("value"), figures.pop("target")
         figures["td_error"] = equations.td_advantage(value, target).abs()
         for name, tensor in figures.items():
@@ -435,3 +440,10 @@ class TDAC(TwoOptimizerAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_kernels", "_path", "_last_update"]
+
+
+def _figures_of(distribution: Distribution) -> dict[str, Tensor]:
+    entropy = distribution.entropy()
+    assert entropy is not None
+    std = dict(std=distribution.std) if isinstance(distribution, DiagGaussian) else {}
+    return dict(entropy=entropy) | std

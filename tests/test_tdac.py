@@ -216,3 +216,14 @@ def test_rollouts_call_neither_critic_nor_density(monkeypatch: pytest.MonkeyPatc
     model.learn(36)
     monkeypatch.undo()
     assert model.rollout_buffer.step == 9
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_figures_of_the_last_update_outlive_the_next_actions(fast_path: bool) -> None:
+    """They are computed when the log is written; SB3's categorical distribution is one object."""
+    model = TDAC("MlpPolicy", "CartPole-v1", n_steps=8, seed=0, fast_path=fast_path).learn(16)
+    before = {name: tensor.clone() for name, tensor in model._last_update().items()}
+    model.policy.evaluate_actions(torch.full((5, 4), 3.0), torch.ones(5))
+    model._sample(torch.ones(1, 4))
+    for name, tensor in model._last_update().items():
+        torch.testing.assert_close(tensor, before[name], msg=name)
