@@ -48,15 +48,16 @@ typedef struct {
 
 /* tanh, as Cephes' tanhf: within 1e-7. Choices are arithmetic: a branch would not vectorize. */
 static inline float tanh_of(float x) {
+    x = x > 10.0f ? 10.0f : x < -10.0f ? -10.0f : x; /* there it is 1; beyond, exp overflows */
     const float size = fabsf(x), square = x * x, z = square > 0.5f ? 0.5f : square;
-    const float is_large = (float)(size >= 0.625f), is_one = (float)(size > 9.0f);
+    const float is_large = (float)(size >= 0.625f);
     float p = -5.70498872745e-3f;
     p = p * z + 2.06390887954e-2f;
     p = p * z - 5.37397155531e-2f;
     p = p * z + 1.33314422036e-1f;
     p = p * z - 3.33332819422e-1f;
     const float small = p * z * x + x;
-    const float y = 2.0f * size * (1.0f - is_one) + 18.0f * is_one;
+    const float y = 2.0f * size;
     const int32_t n = (int32_t)(y * 1.44269504f + 0.5f); /* exp(y) = 2^n exp(r) */
     const float r = y - (float)n * 0.693147181f;
     float e = 1.9875691500e-4f;
@@ -116,7 +117,7 @@ VECTOR static void layer_forward(const Layer *layer, const float *x, int64_t row
     if (layer->activation == TANH)
         for (int64_t i = 0; i < rows * out; i++) y[i] = tanh_of(y[i]);
     else if (layer->activation == RELU)
-        for (int64_t i = 0; i < rows * out; i++) y[i] = y[i] > 0.0f ? y[i] : 0.0f;
+        for (int64_t i = 0; i < rows * out; i++) y[i] = y[i] < 0.0f ? 0.0f : y[i]; /* NaN stays */
 }
 
 /* From `error` by the layer's output, the gradient of its parameters, and the error below. */
@@ -176,14 +177,15 @@ void scale_gradient(const Network *network, double factor) {
             network->parameters[p].gradient[i] *= (float)factor;
 }
 
-VECTOR static void adam_parameter(const Parameter *parameter, float beta1, float beta2, float rate,
-                                  float correction, float eps) {
+/* `fresh` is 1 - beta of a double: of a float it would be off by 1e-5 for 0.999, more above. */
+VECTOR static void adam_parameter(const Parameter *parameter, float beta1, float fresh1, float beta2,
+                                  float fresh2, float rate, float correction, float eps) {
     float *restrict value = parameter->value, *restrict mean = parameter->mean;
     float *restrict square = parameter->square;
     const float *restrict g = parameter->gradient;
     for (int64_t i = 0; i < parameter->size; i++) {
-        mean[i] = beta1 * mean[i] + (1.0f - beta1) * g[i];
-        square[i] = beta2 * square[i] + (1.0f - beta2) * g[i] * g[i];
+        mean[i] = beta1 * mean[i] + fresh1 * g[i];
+        square[i] = beta2 * square[i] + fresh2 * g[i] * g[i];
         value[i] -= rate * mean[i] / (sqrtf(square[i]) * correction + eps);
     }
 }
@@ -195,8 +197,8 @@ void adam(const Network *network, double learning_rate, double beta1, double bet
         const double steps = *parameter->steps += 1.0f;
         const double rate = learning_rate / (1.0 - pow(beta1, steps));
         const double correction = 1.0 / sqrt(1.0 - pow(beta2, steps));
-        adam_parameter(parameter, (float)beta1, (float)beta2, (float)rate, (float)correction,
-                       (float)eps);
+        adam_parameter(parameter, (float)beta1, (float)(1.0 - beta1), (float)beta2,
+                       (float)(1.0 - beta2), (float)rate, (float)correction, (float)eps);
     }
 }
 
@@ -216,7 +218,7 @@ void normalize(const float *rows, int64_t n, int64_t width, const float *mean, c
 
 /* The parallel form of Chan, Golub and LeVeque (1979), as update_moments in running.py. */
 void update_moments(const float *rows, int64_t n, int64_t width, float *mean, float *var,
-                    float *count) {
+                    float *count, double memory) {
     const double total = (double)*count + (double)n, weight = n / total;
     for (int64_t j = 0; j < width; j++) {
         double sum = 0.0, within = 0.0;
@@ -229,7 +231,7 @@ void update_moments(const float *rows, int64_t n, int64_t width, float *mean, fl
         var[j] += (float)(weight * (within - var[j] + delta * delta * (*count / total)));
         mean[j] += (float)(weight * delta);
     }
-    *count = (float)total;
+    *count = (float)(total < memory ? total : memory);
 }
 
 /* ---- the algorithm ---- */
@@ -295,9 +297,10 @@ static void mean_and_std(const Network *actor, int64_t rows, int64_t squash, dou
     for (int64_t i = 0; i < rows * head->outputs; i++) {
         const double x = head[1].output[i];
         const double softplus = (x > 0.0 ? x : 0.0) + log1p(exp(-fabs(x)));
-        const int clamped = softplus < low || softplus > high;
+        const float std = (float)softplus; /* at a bound, as torch compares it, there is a slope */
+        const int clamped = std < (float)low || std > (float)high;
         if (squash) head[0].output[i] = tanhf(head[0].output[i]);
-        head[1].output[i] = (float)(softplus < low ? low : softplus > high ? high : softplus);
+        head[1].output[i] = std < (float)low ? (float)low : std > (float)high ? (float)high : std;
         if (slope != NULL) slope[i] = clamped ? 0.0f : (float)(-expm1(-softplus));
     }
 }
