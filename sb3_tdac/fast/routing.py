@@ -156,6 +156,7 @@ class Anchors:
         return (
             all(map(is_, map(dict.get, self.owners, self.names), self.things))
             and self._layout() == self.layout
+            and all(map(Tensor.is_contiguous, self.tensors))  # a transposed one has its address
         )
 
 
@@ -227,12 +228,11 @@ class Listeners:
         self.parameters = [*policy.parameters()]
 
     def are_none(self) -> bool:
-        """Whether no hook listens, and no parameter is frozen, or transposed where it was."""
+        """Whether no hook listens, and no parameter is frozen."""
         return (
             not any(self.hooks)
             and not _has_any_global_hook()  # type: ignore[no-untyped-call]
             and all(map(attrgetter("requires_grad"), self.parameters))
-            and all(map(Tensor.is_contiguous, self.parameters))
             and not any(map(attrgetter("_backward_hooks"), self.parameters))
             and not any(map(attrgetter("_post_accumulate_grad_hooks"), self.parameters))
         )
