@@ -290,18 +290,19 @@ void advantage(Batch *batch, double gamma, int64_t scale, double decay, double e
         for (int64_t i = 0; i < n; i++) a[i] *= (float)pow(gamma, (double)batch->elapsed_steps[i]);
 }
 
-/* Mean and std of (4.24) in place of the outputs of the heads; returns softplus' in `slope`. */
+/* Mean and std of (4.24) in place of the outputs of the heads; returns softplus' in `slope`. The std
+   is rounded where torch rounds: whether one at a bound, where std_init may be, has a slope hangs
+   on its last bit. */
 static void mean_and_std(const Network *actor, int64_t rows, int64_t squash, double low, double high,
                          float *slope) {
     Layer *head = &actor->layers[actor->n_hidden];
     for (int64_t i = 0; i < rows * head->outputs; i++) {
-        const double x = head[1].output[i];
-        const double softplus = (x > 0.0 ? x : 0.0) + log1p(exp(-fabs(x)));
-        const float std = (float)softplus; /* at a bound, as torch compares it, there is a slope */
+        const float x = head[1].output[i], power = (float)exp(x > 20.0f ? 20.0f : x);
+        const float std = x > 20.0f ? x : (float)log1p(power);
         const int clamped = std < (float)low || std > (float)high;
         if (squash) head[0].output[i] = tanhf(head[0].output[i]);
         head[1].output[i] = std < (float)low ? (float)low : std > (float)high ? (float)high : std;
-        if (slope != NULL) slope[i] = clamped ? 0.0f : (float)(-expm1(-softplus));
+        if (slope != NULL) slope[i] = clamped ? 0.0f : x > 20.0f ? 1.0f : power / (1.0f + power);
     }
 }
 
