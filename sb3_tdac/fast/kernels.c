@@ -46,17 +46,22 @@ typedef struct {
 
 /* ---- networks ---- */
 
+/* Beyond it tanh is 1, and its exp overflows. A constant would become a branch. */
+float tanh_limit = 10.0f;
+
 /* tanh, as Cephes' tanhf: within 1e-7. Choices are arithmetic: a branch would not vectorize. */
 static inline float tanh_of(float x) {
+    x = x > tanh_limit ? tanh_limit : x;
+    x = x < -tanh_limit ? -tanh_limit : x;
     const float size = fabsf(x), square = x * x, z = square > 0.5f ? 0.5f : square;
-    const float is_large = (float)(size >= 0.625f), is_one = (float)(size > 9.0f);
+    const float is_large = (float)(size >= 0.625f);
     float p = -5.70498872745e-3f;
     p = p * z + 2.06390887954e-2f;
     p = p * z - 5.37397155531e-2f;
     p = p * z + 1.33314422036e-1f;
     p = p * z - 3.33332819422e-1f;
     const float small = p * z * x + x;
-    const float y = 2.0f * size * (1.0f - is_one) + 18.0f * is_one;
+    const float y = 2.0f * size;
     const int32_t n = (int32_t)(y * 1.44269504f + 0.5f); /* exp(y) = 2^n exp(r) */
     const float r = y - (float)n * 0.693147181f;
     float e = 1.9875691500e-4f;
@@ -116,7 +121,7 @@ VECTOR static void layer_forward(const Layer *layer, const float *x, int64_t row
     if (layer->activation == TANH)
         for (int64_t i = 0; i < rows * out; i++) y[i] = tanh_of(y[i]);
     else if (layer->activation == RELU)
-        for (int64_t i = 0; i < rows * out; i++) y[i] = y[i] > 0.0f ? y[i] : 0.0f;
+        for (int64_t i = 0; i < rows * out; i++) y[i] = y[i] < 0.0f ? 0.0f : y[i]; /* NaN stays */
 }
 
 /* From `error` by the layer's output, the gradient of its parameters, and the error below. */
@@ -176,14 +181,15 @@ void scale_gradient(const Network *network, double factor) {
             network->parameters[p].gradient[i] *= (float)factor;
 }
 
-VECTOR static void adam_parameter(const Parameter *parameter, float beta1, float beta2, float rate,
-                                  float correction, float eps) {
+/* `fresh` is 1 - beta of a double: of a float it would be off by 1e-5 for 0.999, more above. */
+VECTOR static void adam_parameter(const Parameter *parameter, float beta1, float fresh1, float beta2,
+                                  float fresh2, float rate, float correction, float eps) {
     float *restrict value = parameter->value, *restrict mean = parameter->mean;
     float *restrict square = parameter->square;
     const float *restrict g = parameter->gradient;
     for (int64_t i = 0; i < parameter->size; i++) {
-        mean[i] = beta1 * mean[i] + (1.0f - beta1) * g[i];
-        square[i] = beta2 * square[i] + (1.0f - beta2) * g[i] * g[i];
+        mean[i] = beta1 * mean[i] + fresh1 * g[i];
+        square[i] = beta2 * square[i] + fresh2 * g[i] * g[i];
         value[i] -= rate * mean[i] / (sqrtf(square[i]) * correction + eps);
     }
 }
@@ -195,8 +201,8 @@ void adam(const Network *network, double learning_rate, double beta1, double bet
         const double steps = *parameter->steps += 1.0f;
         const double rate = learning_rate / (1.0 - pow(beta1, steps));
         const double correction = 1.0 / sqrt(1.0 - pow(beta2, steps));
-        adam_parameter(parameter, (float)beta1, (float)beta2, (float)rate, (float)correction,
-                       (float)eps);
+        adam_parameter(parameter, (float)beta1, (float)(1.0 - beta1), (float)beta2,
+                       (float)(1.0 - beta2), (float)rate, (float)correction, (float)eps);
     }
 }
 
@@ -216,7 +222,7 @@ void normalize(const float *rows, int64_t n, int64_t width, const float *mean, c
 
 /* The parallel form of Chan, Golub and LeVeque (1979), as update_moments in running.py. */
 void update_moments(const float *rows, int64_t n, int64_t width, float *mean, float *var,
-                    float *count) {
+                    float *count, double memory) {
     const double total = (double)*count + (double)n, weight = n / total;
     for (int64_t j = 0; j < width; j++) {
         double sum = 0.0, within = 0.0;
@@ -229,7 +235,7 @@ void update_moments(const float *rows, int64_t n, int64_t width, float *mean, fl
         var[j] += (float)(weight * (within - var[j] + delta * delta * (*count / total)));
         mean[j] += (float)(weight * delta);
     }
-    *count = (float)total;
+    *count = (float)(total < memory ? total : memory);
 }
 
 /* ---- the algorithm ---- */
@@ -288,17 +294,19 @@ void advantage(Batch *batch, double gamma, int64_t scale, double decay, double e
         for (int64_t i = 0; i < n; i++) a[i] *= (float)pow(gamma, (double)batch->elapsed_steps[i]);
 }
 
-/* Mean and std of (4.24) in place of the outputs of the heads; returns softplus' in `slope`. */
+/* Mean and std of (4.24) in place of the outputs of the heads; returns softplus' in `slope`. The std
+   is rounded where torch rounds: whether one at a bound, where std_init may be, has a slope hangs
+   on its last bit. */
 static void mean_and_std(const Network *actor, int64_t rows, int64_t squash, double low, double high,
                          float *slope) {
     Layer *head = &actor->layers[actor->n_hidden];
     for (int64_t i = 0; i < rows * head->outputs; i++) {
-        const double x = head[1].output[i];
-        const double softplus = (x > 0.0 ? x : 0.0) + log1p(exp(-fabs(x)));
-        const int clamped = softplus < low || softplus > high;
+        const float x = head[1].output[i], power = (float)exp(x > 20.0f ? 20.0f : x);
+        const float std = x > 20.0f ? x : (float)log1p(power);
+        const int clamped = std < (float)low || std > (float)high;
         if (squash) head[0].output[i] = tanhf(head[0].output[i]);
-        head[1].output[i] = (float)(softplus < low ? low : softplus > high ? high : softplus);
-        if (slope != NULL) slope[i] = clamped ? 0.0f : (float)(-expm1(-softplus));
+        head[1].output[i] = std < (float)low ? (float)low : std > (float)high ? (float)high : std;
+        if (slope != NULL) slope[i] = clamped ? 0.0f : x > 20.0f ? 1.0f : power / (1.0f + power);
     }
 }
 

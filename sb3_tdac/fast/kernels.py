@@ -40,7 +40,7 @@ class Kernels:
         self.stats: tuple[Tensor, Tensor, Tensor] | None = None
         if policy.normalize_observation:
             (stats,) = policy.observation_normalizer.stats.values()
-            self.stats = stats.mean, stats.var, stats.count
+            self.stats, self.memory = (stats.mean, stats.var, stats.count), stats.memory
         self._listeners = Listeners(model)
         self._actor_anchors = actor_anchors(model)
         self._update_anchors = update_anchors(model, [self.actor, self.critic])
@@ -68,7 +68,7 @@ class Kernels:
 
     def can_sample(self) -> bool:
         """Whether the kernels still point to what the actor computes with."""
-        return self._actor_anchors.hold()
+        return self._actor_anchors.hold() and not any(self._listeners.actor_hooks)
 
     def can_update(self) -> bool:
         """The same of all that an update needs, and whether nobody listens to autograd."""
@@ -148,7 +148,7 @@ class Kernels:
             self.raw_states[: self.batch.size] = rows.state.reshape(self.batch.size, -1)
             library.update_moments(
                 *(self._raw_states, self.batch.size, self.features),
-                *map(address, self.stats),
+                *(*map(address, self.stats), self.memory),
             )
 
     def _set_batch(self, rows: Transitions) -> None:

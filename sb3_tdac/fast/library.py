@@ -52,7 +52,7 @@ SIGNATURES = dict(
     scale_gradient="pd",
     adam="pdddd",
     normalize="piippffp",
-    update_moments="piippp",
+    update_moments="piipppd",
     value_and_target="ppd",
     critic_gradient="ppddi",
     advantage="pdiddppii",
@@ -66,13 +66,16 @@ SIGNATURES = dict(
 
 @cache
 def load() -> Any:
-    """The library, or ``None`` where it was not compiled.
+    """The library, or ``None`` where it was not compiled, or for another machine.
 
     :return: functions of ``kernels.c``
     """
     if not FILE.exists():
         return None
-    library = ctypes.CDLL(str(FILE))
+    try:
+        library = ctypes.CDLL(str(FILE))
+    except OSError:
+        return None
     kinds = dict(p=c_void_p, i=c_int64, d=c_double, f=c_float)
     for name, arguments in SIGNATURES.items():
         function = getattr(library, name)

@@ -11,6 +11,7 @@ from sb3_tdac.fast.library import Layer, NetworkStructure, Parameter, address, l
 
 ACTIVATIONS = {nn.Tanh: 1, nn.ReLU: 2}
 VARIANTS = ("weight_decay", "amsgrad", "maximize", "capturable", "differentiable")
+STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
@@ -27,6 +28,25 @@ def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
         and not optimizer._optimizer_step_pre_hooks
         and not optimizer._optimizer_step_post_hooks
         and "step" not in vars(optimizer)  # a scheduler of learning rates wraps it
+    )
+
+
+def state_fits(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether what a plain Adam remembers is of the kernels' form: a file may hold anything.
+
+    :param optimizer: of one group of parameters
+    :return: True for another optimizer too, whose own ``step`` will see
+    """
+    if not is_plain_adam(optimizer):
+        return True
+    known = [(p, optimizer.state[p]) for p in optimizer.param_groups[0]["params"]]
+    return all(
+        tensor.dtype == torch.float32
+        and tensor.device.type == "cpu"
+        and tensor.is_contiguous()
+        and tensor.shape == (() if name == "step" else parameter.shape)
+        for parameter, state in known
+        for name, tensor in state.items()
     )
 
 
@@ -78,7 +98,7 @@ class Network:
 
     def _set_parameters(self) -> None:
         """Point to parameters and gradients, and to the state of Adam, made as Adam makes it."""
-        self.state_tensors: list[dict[str, Tensor]] = []
+        self.states: list[dict[str, Tensor]] = []
         for parameter, gradient, at in zip(
             self.parameters, self.gradients, self._parameters, strict=True
         ):
@@ -91,7 +111,7 @@ class Network:
                     state["exp_avg_sq"] = torch.zeros_like(parameter)
                 at.steps, at.mean = address(state["step"]), address(state["exp_avg"])
                 at.square = address(state["exp_avg_sq"])
-                self.state_tensors.append(state)
+                self.states.append(state)
 
     def _layer(self, linear: nn.Linear, activation: int, output: Any, error: Any) -> Layer:
         weight, bias = (self._of[id(tensor)] for tensor in (linear.weight, linear.bias))
@@ -114,7 +134,7 @@ class Network:
             )
         if max_grad_norm is not None and norm + 1e-6 > max_grad_norm:
             kernels.scale_gradient(self.address, max_grad_norm / (norm + 1e-6))
-        if self.state_tensors and is_plain_adam(self.optimizer):
+        if self.states and is_plain_adam(self.optimizer):
             group = self.optimizer.param_groups[0]
             kernels.adam(self.address, group["lr"], *group["betas"], group["eps"])
         else:
