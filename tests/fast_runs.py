@@ -51,7 +51,7 @@ class Record(BaseCallback):
 
     def _on_step(self) -> bool:
         self.actions.append(self.locals["actions"].copy())
-        if self.num_timesteps == self.at:
+        if self.change and self.num_timesteps == self.at:
             self.change(self.model)
         return True
 
