@@ -172,13 +172,15 @@ def actor_anchors(model: TwoOptimizerAlgorithm) -> Anchors:
     """
     policy = model.policy
     hidden = policy.mlp_extractor.policy_net
+    layers = [*hidden, *_heads(policy)[:-1]]
     names = ["mlp_extractor", "action_net", "std_net", "pi_features_extractor"]
     places = [
         (vars(model), ["policy", "fast_path", "n_steps", "n_envs"]),
         (vars(policy), ["normalize_observation"]),
         (policy._modules, [*names, "observation_normalizer"]),
         (policy.mlp_extractor._modules, ["policy_net"]),
-        *_parts([hidden, *hidden, *_heads(policy)[:-1]]),
+        *_parts([hidden, *layers]),
+        *((vars(layer), ["forward"]) for layer in layers),  # the class', unless somebody sets one
     ]
     if policy.normalize_observation:
         places += _parts([*policy.observation_normalizer.modules()])
@@ -200,7 +202,7 @@ def update_anchors(model: TwoOptimizerAlgorithm, networks: list[Network]) -> Anc
         (policy._modules, ["vf_features_extractor", "value_net"]),
         (policy.mlp_extractor._modules, ["value_net"]),
         *_parts(modules),
-        *((vars(module), ["forward"]) for module in policy.modules()),  # the class', if not set
+        *((vars(module), ["forward"]) for module in policy.modules()),
     ]
     for network in networks:
         optimizer = network.optimizer
