@@ -1,13 +1,10 @@
 """``sb3-tdac sweep``: several processes search hyperparameters in one study."""
 
 import argparse
-import contextlib
 import multiprocessing
 import os
-import signal
 import time
 import zlib
-from collections.abc import Iterator
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,7 +21,7 @@ from rl_zoo3.hyperparams_opt import HYPERPARAMS_SAMPLER
 from sb3_tdac.zoo.commands import optimize
 from sb3_tdac.zoo.report import Progress, write_best
 from sb3_tdac.zoo.study import RETRIES, fail, fail_orphans, opened, spent
-from sb3_tdac.zoo.worker import PAUSE, SweepManager, work
+from sb3_tdac.zoo.worker import PAUSE, SweepManager, sigterm_interrupts, work
 
 #: Seconds that a worker has to end its trial.
 PATIENCE = 10
@@ -46,16 +43,6 @@ def sweep(options: list[str]) -> None:
     if own.workers < 1:
         parser.error(f"--workers must be at least 1, got {own.workers}")
     optimize(others, partial(Sweep, options=others, workers=own.workers))
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM, a batch system's, end the sweep as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Sweep(SweepManager):
@@ -83,7 +70,7 @@ class Sweep(SweepManager):
             study = self._open_study(storage)
             fail_orphans(study)
             try:
-                with _sigterm_interrupts(), Progress(self.asked) as progress:
+                with sigterm_interrupts(), Progress(self.asked) as progress:
                     self._supervise(study, progress)
             finally:
                 self._end(study)

@@ -1,11 +1,13 @@
 """One process of a sweep: rl_zoo3's optimisation, one trial after the other."""
 
+import contextlib
 import math
 import multiprocessing
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import optuna
@@ -98,10 +100,9 @@ class SweepWorker(SweepManager):
         return value
 
 
-def work(options: list[str], log: str) -> None:
-    """Run a worker in this process, which was started for it.
+def prepare(log: str) -> None:
+    """Make this process a worker, which its parent alone can end.
 
-    :param options: of rl_zoo3's ``train``
     :param log: file for what it prints
     """
     with open(log, "a", buffering=1) as file:
@@ -110,8 +111,28 @@ def work(options: list[str], log: str) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     # Ctrl-C reaches all processes of a terminal; the parent ends its workers, one by one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM, a batch system's, end the parent as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def work(options: list[str], log: str) -> None:
+    """Run a worker in this process, which was started for it.
+
+    :param options: of rl_zoo3's ``train``
+    :param log: file for what it prints
+    """
+    prepare(log)
+    # Training takes this as the end of its trial
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         optimize(options, SweepWorker)
     except KeyboardInterrupt:
