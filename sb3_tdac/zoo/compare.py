@@ -56,7 +56,7 @@ def compare(options: list[str]) -> None:
         _write(comparison, args.out)
     if failures:
         reasons = "; ".join(f"{describe(run)}: {why}" for run, why in failures)
-        end = f"; no statistics, as no seed of {lacking[0]} has a result" if lacking else ""
+        end = f"; no statistics: no seed of {lacking[0]} finished everywhere" if lacking else ""
         raise RuntimeError(f"{len(failures)} of {len(runs)} runs failed: {reasons}{end}")
 
 

@@ -34,20 +34,23 @@ def draw(comparison: Comparison, folder: Path) -> None:
     backend = plt.get_backend()
     plt.switch_backend("Agg")
     try:
-        for env, span in comparison.ranges.items():
-            figure = _curves(comparison, env)
-            axes = figure.axes[0]
-            threshold = comparison.thresholds[env]
-            if threshold is not None:
-                axes.axhline(threshold, color="grey", linestyle=":", label="threshold")
-            axes.axhline(comparison.random[env], color="grey", linestyle="--", label="random")
-            axes.legend()
-            axes.set_title(f"{env}, score 1 at {span.high:.4g}")
-            _save(figure, folder / curve_file(env))
-        _save(_curves(comparison), folder / CURVES)
-        _save(_aggregates(comparison), folder / AGGREGATES)
-        if len(comparison.algos) > 1:
-            _save(_improvement(comparison), folder / IMPROVEMENT)
+        with plt.style.context("default"):  # rl_zoo3's plots change it when they are imported
+            for env, span in comparison.ranges.items():
+                figure = _curves(comparison, env)
+                axes = figure.axes[0]
+                threshold = comparison.thresholds[env]
+                if threshold is not None:
+                    axes.axhline(threshold, color="grey", linestyle=":", label="threshold")
+                axes.axhline(comparison.random[env], color="grey", linestyle="--", label="random")
+                axes.legend()
+                axes.set_title(f"{env}, score 1 at {span.high:.4g}")
+                _save(figure, folder / curve_file(env))
+            figure = _curves(comparison)
+            figure.axes[0].legend()
+            _save(figure, folder / CURVES)
+            _save(_aggregates(comparison), folder / AGGREGATES)
+            if len(comparison.algos) > 1:
+                _save(_improvement(comparison), folder / IMPROVEMENT)
     finally:
         plt.switch_backend(backend)
 
@@ -70,7 +73,8 @@ def _curves(comparison: Comparison, env: str | None = None) -> Figure:
         ax=axes,
         xlabel="environment steps",
         ylabel=SCORE if env is None else "IQM of the return",
-        legend=True,
+        labelsize="large",
+        ticklabelsize="large",
     )
     return figure
 
@@ -82,7 +86,12 @@ def _aggregates(comparison: Comparison) -> Figure:
         estimates = np.array([estimate(metric, scores) for metric in METRICS.values()])
         values[algo], intervals[algo] = estimates[:, 0], estimates[:, 1:].T
     figure: Figure = plot_utils.plot_interval_estimates(
-        values, intervals, list(METRICS), xlabel="normalised score"
+        values,
+        intervals,
+        list(METRICS),
+        xlabel="normalised score",
+        row_height=0.5,
+        xlabel_y_coordinate=-1.3 / len(values),  # in heights of the figure
     )[0]
     return figure
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import time
 from multiprocessing.process import BaseProcess
+from typing import Any
 from unittest import mock
 
 import rich.progress
@@ -78,6 +79,11 @@ class Pool:
     def __init__(self, workers: int, packages: list[str]):
         self.workers, self.packages = workers, packages
         self.processes: list[tuple[Run, BaseProcess]] = []
+        # Imports take longer than a short run; a fork server has them once for all.
+        methods = multiprocessing.get_all_start_methods()
+        method = "forkserver" if "forkserver" in methods else "spawn"
+        self.context: Any = multiprocessing.get_context(method)
+        self.context.set_forkserver_preload([work.__module__, "rl_zoo3.train"])
 
     def train(self, runs: list[Run]) -> list[tuple[Run, str]]:
         """Train them all, whatever happens to some.
@@ -106,8 +112,7 @@ class Pool:
 
     def _start(self, run: Run) -> None:
         run.prepare()
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(target=work, args=(run, self.packages))
+        process = self.context.Process(target=work, args=(run, self.packages))
         # Networks of this size run best on one thread, and each run has one.
         with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):
             process.start()
