@@ -31,11 +31,12 @@ def draw(comparison: Comparison, folder: Path) -> None:
     :param comparison: comparison
     :param folder: where to write
     """
+    ranges = comparison.ranges  # which imports rl_zoo3's plots, and they change the style
     backend = plt.get_backend()
     plt.switch_backend("Agg")
     try:
-        with plt.style.context("default"):  # rl_zoo3's plots change it when they are imported
-            for env, span in comparison.ranges.items():
+        with plt.style.context("default"):
+            for env, span in ranges.items():
                 figure = _curves(comparison, env)
                 axes = figure.axes[0]
                 threshold = comparison.thresholds[env]
