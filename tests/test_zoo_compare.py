@@ -391,3 +391,15 @@ def test_redrawing_gives_the_same_table(compared: Path, monkeypatch: pytest.Monk
     assert main(["compare", "--from", str(OUT)]) == 0
     assert (OUT / "comparison.md").read_text() == before
     assert json.loads((OUT / "comparison.json").read_text())["algos"] == ["tdac", "a2c"]
+
+
+def test_a_seed_that_is_missing_on_one_environment_counts_on_the_others_only(here: Path) -> None:
+    # Ranges 0 to 10 on both; the third seed of A finished nowhere else
+    write(here, {("A", "tdac"): [[0.0], [0.0], [10.0]], ("B", "tdac"): [[10.0], [6.0]]})
+    assert main(["compare", "--from", "."]) == 0
+    text = Path("comparison.md").read_text()
+    assert table(text, "A")["tdac"]["deterministic: mean ± std"] == "3.33 ± 4.71"
+    assert (table(text, "A")["tdac"]["seeds"], table(text, "B")["tdac"]["seeds"]) == ("3", "2")
+    # (0 + 0 + 1 + 0.6) / 4
+    assert "| tdac | deterministic | 2 | 0.300 " in text
+    assert " | 0.400 (0.300 … 0.500) | " in text
