@@ -1,5 +1,6 @@
 """Algorithms are compared on equal evaluations, and every number comes from them."""
 
+import contextlib
 import json
 import os
 import re
@@ -206,19 +207,23 @@ def test_no_child_outlives_its_parent(here: Path, ended_by: signal.Signals, stat
     command += "-n 2000000 --algos tdac --seeds 1 --workers 1 --eval-freq 500".split()
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     evaluations = here / "x" / "tdac" / "CartPole-v1_1" / "evaluations.jsonl"
-    deadline = time.monotonic() + 60
-    while not evaluations.is_file() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    if ended_by == signal.SIGINT:  # which reaches all processes of a terminal
-        os.killpg(process.pid, ended_by)
-    else:
-        process.kill()
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert errors == ("sb3-tdac compare: error: interrupted\n" if status > 0 else "")
-    size = evaluations.stat().st_size
-    time.sleep(1)
-    assert evaluations.stat().st_size == size > 0
+    try:
+        deadline = time.monotonic() + 60
+        while not evaluations.is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if ended_by == signal.SIGINT:  # which reaches all processes of a terminal
+            os.killpg(process.pid, ended_by)
+        else:
+            process.kill()
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == status
+        assert errors == ("sb3-tdac compare: error: interrupted\n" if status > 0 else "")
+        size = evaluations.stat().st_size
+        time.sleep(1)
+        assert evaluations.stat().st_size == size > 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # where the test passes none is left
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_entries_are_the_zoos_or_nothing_but_the_policy() -> None:
