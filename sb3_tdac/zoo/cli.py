@@ -10,6 +10,7 @@ from difflib import get_close_matches
 COMMANDS = {
     "train": ("train an agent, or search hyperparameters with -optimize", "commands:train"),
     "sweep": ("search hyperparameters with several processes", "sweep:sweep"),
+    "compare": ("train several algorithms, with statistics", "compare:compare"),
     "enjoy": ("watch a trained agent", "commands:enjoy"),
     "record_video": ("record a video of a trained agent", "commands:record_video"),
     "record_training": ("record all checkpoints in one video", "commands:record_training"),
@@ -24,7 +25,18 @@ COMMANDS = {
 #: Modules that come with the extra.
 EXTRA = {
     *("rl_zoo3", "huggingface_hub", "huggingface_sb3", "imageio_ffmpeg", "matplotlib", "moviepy"),
-    *("optuna", "pandas", "psycopg", "requests", "rich", "seaborn", "sqlalchemy", "yaml"),
+    *(
+        "optuna",
+        "pandas",
+        "psycopg",
+        "requests",
+        "rich",
+        "rliable",
+        "scipy",
+        "seaborn",
+        "sqlalchemy",
+        "yaml",
+    ),
 }
 
 

@@ -16,12 +16,16 @@ from unittest import mock
 from sb3_tdac.zoo import ALGO, mends, register
 
 
-def train(options: list[str]) -> None:
-    """Train an agent, or search hyperparameters."""
+def train(options: list[str], manager: Callable[..., Any] | None = None) -> None:
+    """Train an agent, or search hyperparameters.
+
+    :param options: of rl_zoo3's ``train``
+    :param manager: class with the interface of rl_zoo3's ``ExperimentManager``; ``None``: ours
+    """
     register()
     from sb3_tdac.zoo.manager import ZooManager
 
-    _train(options, ZooManager)
+    _train(options, manager or ZooManager)
 
 
 def optimize(options: list[str], manager: Callable[..., Any]) -> None:

@@ -1,14 +1,12 @@
 """``sb3-tdac sweep``: several processes search hyperparameters in one study."""
 
 import argparse
-import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import time
 import zlib
-from collections.abc import Iterator
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,13 +23,10 @@ from rl_zoo3.hyperparams_opt import HYPERPARAMS_SAMPLER
 from sb3_tdac.zoo.commands import optimize
 from sb3_tdac.zoo.report import Progress, write_best
 from sb3_tdac.zoo.study import RETRIES, fail, fail_orphans, opened, spent
-from sb3_tdac.zoo.worker import PAUSE, SweepManager, work
+from sb3_tdac.zoo.worker import PAUSE, SweepManager, on_signal, sigterm_interrupts, work
 
 #: Seconds that a worker has to end its trial.
 PATIENCE = 10
-#: What a process may do on a signal. Ctrl-C reaches all processes of a terminal: workers are born
-#: deaf to it, and the parent ends them one by one.
-IGNORE, INTERRUPT = signal.SIG_IGN, signal.default_int_handler
 
 
 def sweep(options: list[str]) -> None:
@@ -51,15 +46,6 @@ def sweep(options: list[str]) -> None:
     if own.workers < 1:
         parser.error(f"--workers must be at least 1, got {own.workers}")
     optimize(others, partial(Sweep, options=others, workers=own.workers))
-
-
-@contextlib.contextmanager
-def _signal(number: int, handler: Any) -> Iterator[None]:
-    before = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 def _context() -> Any:
@@ -98,8 +84,7 @@ class Sweep(SweepManager):
             study = self._open_study(storage)
             fail_orphans(study)
             try:
-                # SIGTERM, a batch system's, ends the sweep as Ctrl-C does.
-                with _signal(signal.SIGTERM, INTERRUPT), Progress(self.asked) as progress:
+                with sigterm_interrupts(), Progress(self.asked) as progress:
                     self._supervise(study, progress)
             finally:
                 self._end(study)
@@ -162,7 +147,9 @@ class Sweep(SweepManager):
         log = str(self.folder / f"worker_{gethostname()}_{os.getpid()}_{self.started}.log")
         process = _context().Process(target=work, args=(options, log))
         # Networks of this size run best on one thread, and each worker is one.
-        with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"), _signal(signal.SIGINT, IGNORE):
+        one_thread = mock.patch.dict(os.environ, OMP_NUM_THREADS="1")
+        # Ctrl-C reaches all processes of a terminal: workers are born deaf to it.
+        with one_thread, on_signal(signal.SIGINT, signal.SIG_IGN):
             process.start()
         self.processes.append(process)
 

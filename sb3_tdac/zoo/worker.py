@@ -1,11 +1,13 @@
 """One process of a sweep: rl_zoo3's optimisation, one trial after the other."""
 
+import contextlib
 import math
 import multiprocessing
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import optuna
@@ -98,18 +100,48 @@ class SweepWorker(SweepManager):
         return value
 
 
-def work(options: list[str], log: str) -> None:
-    """Run a worker in this process, which was started for it.
+def prepare(log: str) -> None:
+    """Make this process a worker, which its parent alone can end.
 
-    :param options: of rl_zoo3's ``train``
     :param log: file for what it prints
     """
     with open(log, "a", buffering=1) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a trial that fails is marked so
+    # Ctrl-C reaches all processes of a terminal; the parent ends its workers, one by one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def on_signal(number: int, handler: Any) -> Iterator[None]:
+    """What a signal does, for a while.
+
+    :param number: of the signal
+    :param handler: as of ``signal.signal``
+    """
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def sigterm_interrupts() -> contextlib.AbstractContextManager[None]:
+    """Let SIGTERM, a batch system's, end the parent as Ctrl-C does."""
+    return on_signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def work(options: list[str], log: str) -> None:
+    """Run a worker in this process, which was started for it.
+
+    :param options: of rl_zoo3's ``train``
+    :param log: file for what it prints
+    """
+    prepare(log)
+    # Training takes this as the end of its trial
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         optimize(options, SweepWorker)
     except KeyboardInterrupt:
