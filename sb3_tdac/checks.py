@@ -205,6 +205,20 @@ def _is_surely_finite(rows: Any) -> bool:
     return math.isfinite(flat.dot(flat))
 
 
+def check_norms(norms: Sequence[Any]) -> None:
+    """Refuse gradients that are not finite.
+
+    :param norms: norm of each, a number or a tensor
+    :raises ValueError: if one is not finite
+    """
+    for norm in norms:
+        if not math.isfinite(norm):
+            raise ValueError(
+                f"the norm of a gradient is {float(norm)}: lower learning_rate and "
+                "critic_learning_rate, or scale the rewards; the parameters are those before it"
+            )
+
+
 def check_model_file(path: str | pathlib.Path | io.BufferedIOBase) -> None:
     """Refuse a file that TDAC did not save.
 

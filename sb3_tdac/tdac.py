@@ -24,6 +24,7 @@ from sb3_tdac.checks import (
     check_bool,
     check_finite,
     check_integer,
+    check_norms,
     check_policy,
     check_real,
     check_word,
@@ -398,13 +399,17 @@ class TDAC(TwoOptimizerAlgorithm):
         return value, equations.td_target(batch.reward, batch.terminated, next_value, self.gamma)
 
     def _step(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
-        for optimizer in optimizers:
-            for parameter in optimizer.param_groups[0]["params"]:
+        """Clip the gradient of each network, and step; if it is not finite, no parameter moves."""
+        groups = [optimizer.param_groups[0]["params"] for optimizer in optimizers]
+        for parameters in groups:
+            for parameter in parameters:
                 parameter.grad = None  # zero_grad, without the profiler's share of it
         loss.backward()  # type: ignore[no-untyped-call]
+        max_norm = math.inf if self.max_grad_norm is None else self.max_grad_norm
+        norms = [clip_grad_norm_(parameters, max_norm) for parameters in groups]
+        if self.device.type == "cpu":  # elsewhere a look at it would wait for the device
+            check_norms(norms)
         for optimizer in optimizers:
-            if self.max_grad_norm is not None:
-                clip_grad_norm_(optimizer.param_groups[0]["params"], self.max_grad_norm)
             optimizer.step()
 
     def dump_logs(self, iteration: int = 0) -> None:

@@ -227,3 +227,15 @@ def test_figures_of_the_last_update_outlive_the_next_actions(fast_path: bool) ->
     model._sample(torch.ones(1, 4))
     for name, tensor in model._last_update().items():
         torch.testing.assert_close(tensor, before[name], msg=name)
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_a_gradient_that_is_not_finite_moves_no_parameter(fast_path: bool) -> None:
+    """The critic's: an infinite bias gives infinite values, and infinity minus itself."""
+    model = make_model(TEXTBOOK | dict(fast_path=fast_path)).learn(18)
+    with torch.no_grad():
+        model.policy.value_net.bias.fill_(float("inf"))
+    before = model.policy.parameters_to_vector()
+    with pytest.raises(ValueError, match=r"norm of a gradient is nan: lower learning_rate"):
+        model.learn(18)
+    np.testing.assert_array_equal(model.policy.parameters_to_vector(), before)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sb3_tdac.checks import check_norms
 from sb3_tdac.fast.library import Layer, NetworkStructure, Parameter, address, load, zeros
 
 ACTIVATIONS = {nn.Tanh: 1, nn.ReLU: 2}
@@ -128,10 +129,7 @@ class Network:
         """
         kernels = load()
         norm = math.sqrt(kernels.squared_gradient_norm(self.address))
-        if not math.isfinite(norm):
-            raise ValueError(
-                f"the gradient has norm {norm}: lower the learning rates, or scale the rewards"
-            )
+        check_norms([norm])
         if max_grad_norm is not None and norm + 1e-6 > max_grad_norm:
             kernels.scale_gradient(self.address, max_grad_norm / (norm + 1e-6))
         if self.states and is_plain_adam(self.optimizer):
