@@ -1,5 +1,6 @@
 """EnvPool's environments in C++ for any algorithm of SB3: ``pip install "sb3_tdac[envpool]"``."""
 
+import importlib
 import warnings
 from types import ModuleType
 from typing import Any
@@ -132,9 +133,8 @@ def _filled(mask: NDArray[np.bool_], rows: Any, all_rows: Any) -> Any:
 
 def _import_envpool() -> ModuleType:
     try:
-        import envpool
+        return importlib.import_module("envpool")
     except ImportError as error:
         raise ImportError(
             'EnvPoolVecEnv needs EnvPool and Python 3.11 or newer: pip install "sb3_tdac[envpool]"'
         ) from error
-    return envpool
