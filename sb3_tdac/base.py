@@ -52,6 +52,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     policy: TDACPolicy
     _last_obs: Any
     _has_modes = True
+    _is_watched = True  # somebody's code may run between two steps, and change the model
     critic_learning_rate: ScheduleArgument | None
     actor_warmup: float
     normalize_advantage: bool
@@ -107,14 +108,18 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         check_real("total_timesteps", total_timesteps, low=0)
         if log_interval is not None:
             check_integer("log_interval", log_interval, low=1)
-        return super().learn(
-            total_timesteps,
-            callback,
-            log_interval,  # type: ignore[arg-type]
-            tb_log_name,
-            reset_num_timesteps,
-            progress_bar,
-        )
+        self._is_watched = callback is not None
+        try:
+            return super().learn(
+                total_timesteps,
+                callback,
+                log_interval,  # type: ignore[arg-type]
+                tb_log_name,
+                reset_num_timesteps,
+                progress_bar,
+            )
+        finally:
+            self._is_watched = True
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         self._has_modes = not all(type(module) in MODELESS for module in self.policy.modules())

@@ -171,19 +171,22 @@ def check_observation(obs: Any, env: VecEnv) -> None:
             )
 
 
-def check_finite(rewards: NDArray[Any], obs: Any, infos: list[dict[str, Any]]) -> None:
+def check_finite(
+    rewards: NDArray[Any], obs: Any, dones: NDArray[Any], infos: list[dict[str, Any]]
+) -> None:
     """Refuse a step of the environments with a NaN or an infinity in it.
 
     :param rewards: (n_envs,)
     :param obs: one observation of each environment, a dict or an array
-    :param infos: one for each environment, perhaps with a ``terminal_observation``
+    :param dones: (n_envs,) the episode ended
+    :param infos: one for each environment, with a ``terminal_observation`` where it ended
     :raises ValueError: naming what, and in which environment
     """
     _check_rows("reward", rewards)
     _check_rows("observation", obs)
-    for env, info in enumerate(infos):
-        if info.get("terminal_observation") is not None:
-            _check_rows("terminal_observation", info["terminal_observation"], env)
+    for env in np.flatnonzero(dones) if np.count_nonzero(dones) else ():
+        if infos[env].get("terminal_observation") is not None:
+            _check_rows("terminal_observation", infos[env]["terminal_observation"], int(env))
 
 
 def _check_rows(name: str, rows: Any, env: int | None = None) -> None:

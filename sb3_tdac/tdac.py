@@ -267,7 +267,7 @@ class TDAC(TwoOptimizerAlgorithm):
             if isinstance(self.action_space, spaces.Box):
                 clipped_actions = self.policy.unscale_action(actions)
             new_obs, rewards, dones, infos = env.step(clipped_actions)
-            check_finite(rewards, new_obs, infos)
+            check_finite(rewards, new_obs, dones, infos)
 
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
@@ -287,7 +287,7 @@ class TDAC(TwoOptimizerAlgorithm):
 
     def _sample(self, obs: PyTorchObs) -> NDArray[Any]:
         """Draw (n_envs, *action shape) actions, in the units of ``evaluate_actions``."""
-        if self._kernels is None or not self._kernels.can_sample():
+        if self._kernels is None or (self._is_watched and not self._kernels.can_sample()):
             self._choose_path()
         if self._kernels is not None:
             actions = self._kernels.sample(self._last_obs)
@@ -315,6 +315,11 @@ class TDAC(TwoOptimizerAlgorithm):
         scaled = rollout_buffer.rewards / math.sqrt(var + mean**2 + EPSILON)
         np.minimum(np.maximum(scaled, -CLIP), CLIP, out=rollout_buffer.rewards)
 
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        if self._kernels is not None and not self._kernels.can_update():
+            self._choose_path()
+        return super()._setup_learn(*args, **kwargs)
+
     def _choose_path(self) -> None:
         """Take the fast path if it computes what the general one does with the policy as it is."""
         if self._path is not None and self._kernels is None:
@@ -334,7 +339,7 @@ class TDAC(TwoOptimizerAlgorithm):
     def train(self) -> None:
         """One update from the rollout: critic, advantage, actor."""
         self._update_schedules()
-        if self._kernels is None or not self._kernels.can_update():
+        if self._kernels is None or (self._is_watched and not self._kernels.can_update()):
             self._choose_path()
         if self._kernels is not None:
             self._kernels.update(self.rollout_buffer.rows())
