@@ -17,7 +17,7 @@ from sb3_tdac.fast.network import ACTIVATIONS, STATE, Network, state_fits
 from sb3_tdac.policies import TDACPolicy
 
 #: Above these autograd's matrix products are as fast: measured, see the README.
-MAX_WIDTH, MAX_ROWS_TIMES_WIDTH = 512, 2**17
+MAX_WIDTH, MAX_ROWS_TIMES_WIDTH = 256, 2**17
 FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 HOOKS = (*FORWARD_HOOKS, "_backward_hooks", "_backward_pre_hooks")
 
