@@ -325,7 +325,12 @@ MlpPolicy, CnnPolicy, MultiInputPolicy = TDACPolicy, TDACCnnPolicy, TDACMultiInp
 
 
 def default_optimizer_kwargs(optimizer_class: type[torch.optim.Optimizer]) -> dict[str, Any]:
-    """Adam without momentum, which is RMSprop with a corrected start; RMSprop as in A2C."""
+    """Adam without momentum, which is RMSprop with a corrected start; RMSprop as in A2C.
+
+    In the forms that update all parameters at once.
+    """
     if optimizer_class is torch.optim.Adam:
         return {"betas": (0.0, 0.99), "eps": 1e-5, "fused": True}
-    return {"alpha": 0.99, "eps": 1e-5} if optimizer_class is torch.optim.RMSprop else {}
+    if optimizer_class is torch.optim.RMSprop:
+        return {"alpha": 0.99, "eps": 1e-5, "foreach": True}
+    return {}
