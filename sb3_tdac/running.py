@@ -60,11 +60,6 @@ class RunningMeanStd(nn.Module):
         """Standard deviation of what was seen, of the shape of one row; never zero."""
         return torch.sqrt(self.var + EPSILON)
 
-    @property
-    def root_mean_square(self) -> Tensor:
-        """Root of the mean square of what was seen, of the shape of one row; never zero."""
-        return torch.sqrt(self.var + self.mean**2 + EPSILON)
-
     @torch.no_grad()
     def update(self, rows: Tensor) -> None:
         """Take rows into account.
@@ -79,8 +74,7 @@ class RunningMeanStd(nn.Module):
         :param rows: (B, *shape)
         :return: (B, *shape)
         """
-        std = torch.sqrt(self.var + EPSILON)
-        return ((rows - self.mean) / std).clamp(-CLIP, CLIP)
+        return ((rows - self.mean) / self.std).clamp(-CLIP, CLIP)
 
 
 class RunningRootMeanSquare(nn.Module):
