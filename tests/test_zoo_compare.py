@@ -1,9 +1,11 @@
 """Algorithms are compared on equal evaluations, and every number comes from them."""
 
 import contextlib
+import inspect
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,20 +22,15 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_tdac import TDAC
+from sb3_tdac.zoo import register
 from sb3_tdac.zoo.cli import main
-from sb3_tdac.zoo.comparison import COLUMNS, Comparison, random_return
+from sb3_tdac.zoo.comparison import COLUMNS, SECONDS, Comparison
+from sb3_tdac.zoo.contenders import Contender
 from sb3_tdac.zoo.evaluation import EVAL_SEED
-from sb3_tdac.zoo.runs import default_entry, tuned_entry
-from sb3_tdac.zoo.statistics import (
-    METRICS,
-    Estimate,
-    estimate,
-    improvement,
-    iqm,
-    mean,
-    normalisation,
-    reached,
-)
+from sb3_tdac.zoo.folders import read
+from sb3_tdac.zoo.scores import RANGES, normalisation, random_return
+from sb3_tdac.zoo.statistics import METRICS, Estimate, estimate, improvement, iqm, mean, reached
 
 BUDGET = "-n 200 --eval-freq 100 --eval-episodes 2 --seeds 2 --workers 1".split()
 ENVS = ["CartPole-v1", "Pendulum-v1"]
@@ -75,38 +72,39 @@ def table(text: str, title: str) -> dict[str, dict[str, str]]:
     return {row[0]: dict(zip(names, row, strict=True)) for row in rows}
 
 
-def write(folder: Path, returns: dict[tuple[str, str], list[list[float]]]) -> None:
-    """A comparison by hand: (environment, algorithm) to [seed][step], one episode each."""
+def write(
+    folder: Path, returns: dict[tuple[str, str], list[list[float]]], seconds: dict[str, float]
+) -> None:
+    """A comparison by hand: (environment, algorithm) to [seed][step], one episode each.
+
+    Evaluations are 10 steps, and of each algorithm so many seconds, apart.
+    """
     rows = []
     for (env, algo), seeds in returns.items():
         for seed, curve in enumerate(seeds):
             for i, value in enumerate(curve):
-                # 10 steps and 2 seconds between evaluations
-                time = {"step": 10 * (i + 1), "timesteps": 10 * (i + 1), "seconds": 2.0 * (i + 1)}
-                known = {"env": env, "algo": algo, "seed": seed, **time, "episode": 0}
-                rows.append({**known, "mode": "deterministic", "return": value})
-            rows.append({**known, "mode": "stochastic", "return": curve[-1] - 1})
-    pd.DataFrame(rows)[COLUMNS].to_csv(folder / "evaluations.csv.gz", index=False)
+                known = {"env": env, "algo": algo, "seed": seed, "episode": 0}
+                times = {"step": 10 * i, "timesteps": 10 * i, "seconds": 99.0}
+                known |= times | {"cpu_seconds": seconds[algo] * i}
+                for mode, less in (("deterministic", 0), ("stochastic", 1)):
+                    rows.append({**known, "mode": mode, "return": value - less})
     envs, algos = (list(dict.fromkeys(names)) for names in zip(*returns, strict=True))
-    thresholds: dict[str, float | None] = {env: 6.0 for env in envs}
-    record = Comparison("by hand", algos, thresholds, {env: 0.0 for env in envs})
-    record.evaluations = pd.read_csv(folder / "evaluations.csv.gz")
+    zero = dict.fromkeys(envs, 0.0)
+    record = Comparison(algos, envs, ["by hand"], dict.fromkeys(envs, 6.0), zero)
+    record.evaluations = pd.DataFrame(rows)[COLUMNS]
     record.write(folder)
 
 
 # --- runs -------------------------------------------------------------------------------------
 
 
-def test_every_run_is_evaluated_at_the_same_steps_and_once_stochastically(compared: Path) -> None:
+def test_every_run_is_evaluated_at_the_same_steps_in_both_modes(compared: Path) -> None:
     found = pd.read_csv(compared / OUT / "evaluations.csv.gz")
     keys = found.groupby(["env", "algo", "seed"])[["mode", "step", "episode"]]
-    expected = [
-        *product(["deterministic"], [100, 200], [0, 1]),
-        *product(["stochastic"], [200], [0, 1]),
-    ]
+    expected = sorted(product(["deterministic", "stochastic"], [0, 100, 200], [0, 1]))
     assert keys.ngroups == 8
     for _, rows in keys:
-        assert list(rows.itertuples(index=False, name=None)) == expected
+        assert sorted(rows.itertuples(index=False, name=None)) == expected
     for name in FILES:
         assert (compared / OUT / name).stat().st_size > 0
 
@@ -142,8 +140,9 @@ def test_the_same_command_trains_only_what_is_missing(
     assert "7 of 8 runs" in capsys.readouterr().out
     assert [file.stat().st_mtime_ns for file in files] == before
     # The same seed gives the same run, in other seconds.
-    repeated = pd.read_csv(report[0]).drop(columns="seconds")
-    pd.testing.assert_frame_equal(repeated, report[1].drop(columns="seconds"))
+    times = ["seconds", "cpu_seconds"]
+    repeated = pd.read_csv(report[0]).drop(columns=times)
+    pd.testing.assert_frame_equal(repeated, report[1].drop(columns=times))
 
 
 def test_a_run_with_other_settings_is_not_taken_for_one_of_these(
@@ -151,7 +150,7 @@ def test_a_run_with_other_settings_is_not_taken_for_one_of_these(
 ) -> None:
     monkeypatch.chdir(compared)
     before = sorted((path, path.stat().st_mtime_ns) for path in OUT.rglob("*"))
-    for change in ("-n 300", "--eval-freq 50", "--n-envs 3", "--eval-episodes 4", "--defaults"):
+    for change in ("-n 300", "--eval-freq 50", "--n-envs 3", "--eval-episodes 4"):
         line = error_line(capsys, *COMPARE, *change.split(), "--out", str(OUT))
         assert "choose another --out" in line
         assert str(OUT / "tdac" / "CartPole-v1_1") in line or "a2c" in line
@@ -173,23 +172,21 @@ def test_an_ended_run_without_evaluations_is_a_failure_and_others_go_on(
         "--env",
         "Pendulum-v1",
         "--algos",
-        "dqn",
         "tdac",
-        "--defaults",
+        "dqn-defaults",
         *BUDGET,
         "--out",
         "x",
     ]
     line = error_line(capsys, "compare", *options)
     assert line.count("AssertionError: The algorithm only supports") == 2
-    log = Path("x") / "dqn" / "Pendulum-v1_1" / "log.txt"
-    assert "dqn on Pendulum-v1, seed 0: AssertionError" in line and f"(see {log})" in line
-    assert "no statistics: no seed of dqn" in line
-    assert log.is_file() and not Path("x/comparison.md").exists()
-    assert (
-        len((here / "x" / "tdac" / "Pendulum-v1_2" / "evaluations.jsonl").read_text().splitlines())
-        == 3
-    )
+    log = Path("x") / "dqn-defaults" / "Pendulum-v1_1" / "log.txt"
+    assert "dqn-defaults on Pendulum-v1, seed 0: AssertionError" in line and f"(see {log})" in line
+    assert log.is_file()
+    text = Path("x/comparison.md").read_text()
+    rows = table(text, "Pendulum-v1")
+    assert (rows["tdac"]["seeds"], rows["dqn-defaults"]["seeds"]) == ("2", "0 of 2")
+    assert "Pendulum-v1 is not in the aggregates: no run of dqn-defaults finished" in text
 
 
 @pytest.mark.parametrize(("ended_by", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
@@ -226,17 +223,43 @@ def test_no_child_outlives_its_parent(here: Path, ended_by: signal.Signals, stat
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def entry(name: str, env: str, n_envs: int | None = None) -> tuple[str, dict[str, object]]:
+    register()
+    return Contender.parse(name).entry(env, n_envs, 123)
+
+
 def test_entries_are_the_zoos_or_nothing_but_the_policy() -> None:
-    tuned = tuned_entry("Pendulum-v1", "a2c", None, 123)
+    origin, tuned = entry("a2c", "Pendulum-v1")
+    assert origin == "a2c.yml, Pendulum-v1"
     assert (tuned["gae_lambda"], tuned["normalize"], tuned["n_timesteps"]) == (0.9, True, 123)
-    assert tuned_entry("Pendulum-v1", "a2c", 3, 123) == tuned | {"n_envs": 3}
+    assert entry("a2c", "Pendulum-v1", 3)[1] == tuned | {"n_envs": 3}
     default = {"policy": "MlpPolicy", "n_envs": 8, "n_timesteps": 123}
-    assert default_entry("Pendulum-v1", "trpo", None, 123) == default
-    assert default_entry("Pendulum-v1", "sac", None, 123) == default | {"n_envs": 1}
-    assert default_entry("Pendulum-v1", "ppo_lstm", 3, 123) == default | {
-        "policy": "MlpLstmPolicy",
-        "n_envs": 3,
-    }
+    assert entry("trpo-defaults", "Pendulum-v1") == ("constructor", default)
+    assert entry("sac-defaults", "Pendulum-v1")[1] == default | {"n_envs": 1}
+    lstm = default | {"policy": "MlpLstmPolicy", "n_envs": 3}
+    assert entry("ppo_lstm-defaults", "Pendulum-v1", 3)[1] == lstm
+
+
+def test_a_variant_differs_from_its_algorithm_in_what_its_name_says() -> None:
+    _, tuned = entry("a2c", "Pendulum-v1")
+    assert entry("a2c-gae_lambda=0", "Pendulum-v1")[1] == tuned | {"gae_lambda": 0}
+    _, default = entry("a2c-defaults", "Pendulum-v1")
+    changed = entry("a2c-defaults-learning_rate=lin_1e-3-gamma=1e-1", "Pendulum-v1")[1]
+    assert changed == default | {"learning_rate": "lin_1e-3", "gamma": 0.1}
+
+
+def test_an_environment_without_an_entry_has_its_older_versions_or_the_default() -> None:
+    assert entry("a2c", "Hopper-v5")[0] == "a2c.yml, Hopper-v4"
+    assert entry("ppo", "Reacher-v5")[0] == "ppo.yml, Reacher-v2"
+    default = {"policy": "MlpPolicy", "n_timesteps": 123}
+    assert entry("a2c", "InvertedPendulum-v5") == ("a2c.yml, default", default)
+
+
+def test_other_defaults_of_the_constructor_make_another_run() -> None:
+    register()
+    known = Contender.parse("tdac").constructor_defaults({"policy": "MlpPolicy", "gamma": 0.5})
+    assert known["critic_steps"] == repr(inspect.signature(TDAC).parameters["critic_steps"].default)
+    assert "gamma" not in known and "std_init" in known and "seed" not in known
 
 
 @pytest.mark.parametrize(
@@ -245,8 +268,8 @@ def test_entries_are_the_zoos_or_nothing_but_the_policy() -> None:
         ("--env CartPol-v1", "unknown environment 'CartPol-v1': did you mean 'CartPole-v1'?"),
         ("--env CartPole-v1 --algos tdac reinforce", "unknown algorithm 'reinforce': choose from"),
         ("--env CartPole-v1 --algos a2c a2c", "algorithm 'a2c' is named twice"),
-        ("--env Blackjack-v1", "tdac.yml has no entry for Blackjack-v1: see --defaults"),
-        ("--env Pendulum-v1 --algos trpo dqn", "dqn.yml has no entry for Pendulum-v1"),
+        ("--env Blackjack-v1 --algos a2c-gea_lambda=0", "did you mean gae_lambda?"),
+        ("--from x y", "--out is needed where --from names several folders"),
         ("--env CartPole-v1 --seeds 0", "--seeds must be at least 1, got 0"),
         ("--env CartPole-v1 --workers 0", "--workers must be at least 1, got 0"),
         ("--env CartPole-v1 --threshold x", "--threshold x: 'x' is no number"),
@@ -266,7 +289,7 @@ def test_mistakes_are_said_in_one_line_before_any_training(
 
 
 def test_metrics_are_those_of_rliable() -> None:
-    x, y = np.random.default_rng(0).normal(0.8, 0.5, (2, 7, 3)).round(1)
+    x, y = np.random.default_rng(0).normal(0.8, 0.5, (2, 8, 3)).round(1)
     theirs = {
         "IQM": metrics.aggregate_iqm,
         "median": metrics.aggregate_median,
@@ -284,28 +307,35 @@ def test_iqm_is_the_mean_of_the_middle_half() -> None:
     assert iqm(np.array([0.0, 2.0, 4.0, 100.0]), np.array([1.0, 3.0, 5.0, 6.0])) == 3.5
 
 
+def test_environments_count_alike_however_many_runs_they_have() -> None:
+    # Two runs of B weigh as much as four of A, and each of them as two: 0 0 | 0 0 5 5 | 9 9
+    a, b = np.zeros(4), np.array([5.0, 9.0])
+    assert iqm(a, b) == 2.5
+    assert mean(a, b) == 3.5
+
+
 def test_probability_of_improvement_is_the_share_of_pairs() -> None:
-    x, y = np.array([[1.0], [2.0], [3.0]]), np.array([[2.0], [0.0]])
-    pairs = [1.0 * (a > b) + 0.5 * (a == b) for a, b in product(x[:, 0], y[:, 0])]
+    x, y = np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.0])
+    pairs = [1.0 * (a > b) + 0.5 * (a == b) for a, b in product(x, y)]
     assert sum(pairs) / 6 == 4.5 / 6
     assert estimate(improvement, x, y).value == 0.75
 
 
 def test_intervals_are_percentiles_of_the_resampled_metric() -> None:
     # Two runs are drawn twice: means 0, 1 and 2 with probabilities 1/4, 1/2 and 1/4.
-    assert estimate(mean, np.array([[0.0], [2.0]])) == Estimate(1.0, 0.0, 2.0)
+    assert estimate(mean, np.array([0.0, 2.0])) == Estimate(1.0, 0.0, 2.0)
     # Five runs: P(mean = 0) = 1/3125 and P(mean <= 1/5) = 21/3125 are below 2.5 %,
     # P(mean <= 2/5) = (1 + 4^1 * 5 + 4^2 * 10) / 3125 = 5.8 % is not.
-    scores = np.array([[0.0], [1.0], [1.0], [1.0], [1.0]])
+    scores = np.array([0.0, 1.0, 1.0, 1.0, 1.0])
     assert estimate(mean, scores) == Estimate(0.8, 0.4, 1.0)
 
 
 def test_runs_are_resampled_within_their_environment() -> None:
-    assert estimate(mean, np.array([[0.0, 1.0]] * 4)) == Estimate(0.5, 0.5, 0.5)
+    assert estimate(mean, np.zeros(4), np.ones(4)) == Estimate(0.5, 0.5, 0.5)
 
 
 def test_one_run_has_no_interval() -> None:
-    found = estimate(mean, np.array([[0.25, 0.75]]))
+    found = estimate(mean, np.array([0.25]), np.array([0.75]))
     assert found.value == 0.5 and np.isnan(found.low) and np.isnan(found.high)
 
 
@@ -316,40 +346,38 @@ def test_threshold_is_reached_at_the_first_evaluation_at_or_above_it() -> None:
         2: [(10, 1.0, 0.0), (20, 2.0, 5.9)],
     }
     rows = [(seed, *row) for seed, curve in evaluations.items() for row in curve]
-    curves = pd.DataFrame(rows, columns=["seed", "step", "seconds", "return"])
+    curves = pd.DataFrame(rows, columns=["seed", "step", "cpu_seconds", "return"])
     # Steps 20, 10 and never; seconds 2.0, 1.5 and never
     assert reached(curves, 6.0) == (2, 20.0, 2.0)
     assert reached(curves, 7.0) == (2, 30.0, 3.0)
     assert reached(curves, 8.0) == (0, np.inf, np.inf)
 
 
-def test_range_is_known_or_from_the_random_policy_to_the_best() -> None:
+def test_range_is_that_of_the_table_or_from_the_random_policy_to_the_best() -> None:
     returns = pd.DataFrame(
         [("A", "deterministic", 3.0), ("A", "deterministic", 5.0), ("A", "stochastic", 9.0)],
         columns=["env", "mode", "return"],
     )
-    assert normalisation("A", returns, 1.0, (0.0, 8.0))[:2] == (0.0, 8.0)
-    assert normalisation("A", returns, 1.0, None)[:2] == (1.0, 5.0)
-    assert normalisation("A", returns, 6.0, None)[:2] == (3.0, 5.0)
-    assert normalisation("A", returns[1:], 6.0, None)[:2] == (4.0, 5.0)
+    assert normalisation("Hopper-v5", returns, 1.0) == RANGES["Hopper-v5"]
+    assert normalisation("A", returns, 1.0)[:2] == (1.0, 5.0)
+    assert normalisation("A", returns, 6.0)[:2] == (3.0, 5.0)
+    assert normalisation("A", returns[1:], 6.0)[:2] == (4.0, 5.0)
 
 
 def test_random_policy_gets_its_mean_return() -> None:
-    # One reward of 1 for each step, and it falls after about 22 (published: 9 to 60).
-    assert 15 < random_return("CartPole-v1") < 30
-    assert random_return("CartPole-v1") == random_return("CartPole-v1")
+    for env in ("CartPole-v1", "Pendulum-v1", "InvertedDoublePendulum-v5"):
+        assert random_return(env) == pytest.approx(RANGES[env].low, abs=1e-3)
 
 
-def test_every_number_of_the_tables_comes_from_the_evaluations(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # Ranges: random policy 0, best evaluations 10 and 20
-    x = [[2.0, 6.0], [8.0, 10.0]], [[0.0, 20.0], [0.0, 10.0]]
-    y = [[1.0, 2.0], [1.0, 7.0]], [[1.0, 4.0], [1.0, 4.0]]
-    write(
-        here,
-        {("A", "tdac"): x[0], ("B", "tdac"): x[1], ("A", "ppo"): y[0], ("B", "ppo"): y[1]},
-    )
+#: Ranges: random policy 0, best evaluations 10 and 20
+X = [[0.0, 2.0, 6.0], [0.0, 8.0, 10.0]], [[0.0, 0.0, 20.0], [0.0, 0.0, 10.0]]
+Y = [[0.0, 1.0, 2.0], [0.0, 1.0, 7.0]], [[0.0, 1.0, 4.0], [0.0, 1.0, 4.0]]
+BY_HAND = {("A", "tdac"): X[0], ("B", "tdac"): X[1], ("A", "ppo"): Y[0], ("B", "ppo"): Y[1]}
+SECONDS_APART = {"tdac": 2.0, "ppo": 3.0}
+
+
+def test_every_number_at_equal_steps_comes_from_the_evaluations(here: Path) -> None:
+    write(here, BY_HAND, SECONDS_APART)
     assert main(["compare", "--from", ".", "--threshold", "B=20"]) == 0
     text = Path("comparison.md").read_text()
     tdac, ppo = table(text, "A")["tdac"], table(text, "A")["ppo"]
@@ -359,33 +387,64 @@ def test_every_number_of_the_tables_comes_from_the_evaluations(
     assert tdac["IQM1"] == "7.00 (5.00 … 9.00)"
     # The threshold 6 is reached after 20 and 10 steps, 4 and 2 seconds; PPO's first seed never
     # reaches it.
-    assert (tdac["reached 6"], tdac["steps to it"], tdac["seconds to it"]) == (
-        "2 of 2",
-        "15",
-        "3.0",
-    )
+    assert tdac["reached 6"] == "2 of 2"
+    assert (tdac["steps to it"], tdac["seconds to it"]) == ("15", "3.0")
     assert (ppo["reached 6"], ppo["steps to it"], ppo["seconds to it"]) == ("1 of 2", "-", "-")
     assert (tdac["seconds"], tdac["steps trained"], tdac["seeds"]) == ("4.0", "20", "2")
     assert table(text, "B")["tdac"]["reached 20"] == "1 of 2"
     # Scores of TDAC: 0.6, 1 | 1, 0.5; of PPO: 0.2, 0.7 | 0.2, 0.2
-    everywhere = text.split("## All environments")[1].split("##")[0]
-    rows = re.findall(
-        r"\| (\w+) \| deterministic \| 2 \| (\S+) .*?\| (\S+) .*?\| (\S+) ", everywhere
+    equal_steps = section(text, "At equal steps")
+    found = re.findall(
+        r"\| (\w+) \| deterministic \| 4 \| (\S+) .*?\| (\S+) .*?\| (\S+) .*?\| (\S+) ", equal_steps
     )
-    assert rows == [("tdac", "0.800", "0.775", "0.775"), ("ppo", "0.200", "0.325", "0.325")]
-    assert re.findall(r"\| (\S+) \([^)]*\) \|$", everywhere, re.M)[0] == "0.225"
+    assert found[0] == ("tdac", "0.800", "0.775", "0.775", "0.225")
+    assert found[1] == ("ppo", "0.200", "0.325", "0.325", "0.675")
     # Pairs: 6 > 2, 6 < 7, 10 > both: 3/4; 20 and 10 > 4: 1
-    chance = table(text, "Probability of improvement")["tdac over ppo"]["deterministic"]
-    assert chance.startswith("0.875 (")
+    assert re.findall(r"\| tdac over ppo \| (\S+) .* (\d of \d) \|$", equal_steps, re.M) == [
+        ("0.875", "2 of 2")
+    ]
+    assert "| A | 20 | 8.00 ± 2.00 (2) | 4.50 ± 2.50 (2) |" in equal_steps
     assert table(text, "Normalisation")["B"]["score 1"] == "20.00"
 
 
+def test_at_equal_time_the_slower_one_counts_with_what_it_had_by_then(here: Path) -> None:
+    write(here, BY_HAND, SECONDS_APART)
+    # TDAC took 4 seconds; PPO was evaluated after 0, 3 and 6.
+    assert main(["compare", "--from", "."]) == 0
+    found = section(Path("comparison.md").read_text(), "At equal training time")
+    assert "| A | 4.0 | 8.00 ± 2.00 (20) | 1.00 ± 0.00 (10) |" in found
+    assert "| B | 4.0 | 15.00 ± 5.00 (20) | 1.00 ± 0.00 (10) |" in found
+    # Scores of PPO: 0.1, 0.1 | 0.05, 0.05; one less with sampled actions: 0
+    assert "| ppo | deterministic | 4 | 0.075 (" in found
+    assert "| ppo | stochastic | 4 | 0.000 (" in found
+    # The other way round PPO has 6 seconds, and TDAC was ready.
+    assert main("compare --from . --algos ppo tdac --out y".split()) == 0
+    found = section(Path("y/comparison.md").read_text(), "At equal training time")
+    assert "| A | 6.0 | 4.50 ± 2.50 (20) | 8.00 ± 2.00 (20) |" in found
+    assert "| ppo over tdac |" in found and "| 0 of 2 |" in found
+
+
+def test_the_reference_counts_with_all_its_steps_though_half_its_seeds_took_longer() -> None:
+    rows = [("A", "tdac", seed, 10 * i, (seed + 1) * i) for seed in range(3) for i in (0, 1)]
+    table = pd.DataFrame(rows, columns=["env", "algo", "seed", "step", "cpu_seconds"])
+    table = table.assign(timesteps=table.step, seconds=0.0, mode="deterministic", episode=0)
+    comparison = Comparison(["tdac"], ["A"])
+    comparison.evaluations = table.assign(**{"return": table.step})[COLUMNS]
+    assert comparison.budgets[SECONDS] == {"A": 2.0}
+    assert comparison.column(comparison.at(clock=SECONDS), "A", "tdac").tolist() == [10, 10, 10]
+    assert comparison.column(comparison.at(clock=SECONDS, share=0.9), "A", "tdac").sum() == 0
+
+
+def section(text: str, title: str) -> str:
+    return text.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
 def test_one_environment_one_seed_and_one_algorithm_are_enough(here: Path) -> None:
-    write(here, {("A", "a2c"): [[1.0, 2.0]]})
+    write(here, {("A", "a2c"): [[1.0, 2.0]]}, {"a2c": 1.0})
     assert main(["compare", "--from", "."]) == 0
     text = Path("comparison.md").read_text()
     assert table(text, "A")["a2c"]["IQM"] == "2.00"
-    assert table(text, "All environments")["a2c"]["mean"] == "0.500"  # the stochastic one
+    assert "| a2c | stochastic | 1 | 0.500 | 0.500 | 0.500 |" in text
     assert "improvement" not in text
 
 
@@ -398,13 +457,95 @@ def test_redrawing_gives_the_same_table(compared: Path, monkeypatch: pytest.Monk
     assert json.loads((OUT / "comparison.json").read_text())["algos"] == ["tdac", "a2c"]
 
 
-def test_a_seed_that_is_missing_on_one_environment_counts_on_the_others_only(here: Path) -> None:
-    # Ranges 0 to 10 on both; the third seed of A finished nowhere else
-    write(here, {("A", "tdac"): [[0.0], [0.0], [10.0]], ("B", "tdac"): [[10.0], [6.0]]})
+def test_the_evaluations_alone_give_the_same_numbers(compared: Path, here: Path) -> None:
+    shutil.copy(compared / OUT / "evaluations.csv.gz", here)
+    assert main(["compare", "--from", "."]) == 0
+    found, expected = Path("comparison.md").read_text(), (compared / OUT / "comparison.md")
+    for title in ("At equal steps", "At equal training time", *ENVS, "Normalisation"):
+        assert section(found, title) == section(expected.read_text(), title)
+
+
+def test_an_interrupted_comparison_is_drawn_from_what_is_finished(
+    compared: Path, here: Path
+) -> None:
+    shutil.copytree(compared / OUT, here / "x")
+    for name in ("evaluations.csv.gz", "comparison.md"):
+        (here / "x" / name).unlink()
+    shutil.rmtree(here / "x" / "a2c" / "Pendulum-v1_2")
+    unfinished = here / "x" / "a2c" / "CartPole-v1_2" / "evaluations.jsonl"
+    unfinished.write_text(unfinished.read_text()[:-1])
+    assert main(["compare", "--from", "x"]) == 0
+    text = Path("x/comparison.md").read_text()
+    assert [table(text, env)["a2c"]["seeds"] for env in ENVS] == ["1 of 2", "1 of 2"]
+    assert [table(text, env)["tdac"]["seeds"] for env in ENVS] == ["2", "2"]
+
+
+def test_folders_with_other_budgets_are_joined(here: Path) -> None:
+    longer = {("C", "tdac"): [[0.0, 1.0, 2.0, 9.0]] * 3, ("C", "ppo"): [[0.0, 1.0, 2.0, 3.0]]}
+    for name, returns in (("x", BY_HAND), ("y", longer)):
+        write(here / name, returns, SECONDS_APART)
+    assert main("compare --from x y --out z".split()) == 0
+    text = Path("z/comparison.md").read_text()
+    assert "| A | 20 | 8.00 ± 2.00 (2) |" in text and "| C | 30 | 9.00 ± 0.00 (3) |" in text
+    # TDAC's scores on C are 1: (0.8 + 0.75 + 1) / 3 = 0.85
+    assert re.search(r"\| tdac \| deterministic \| 7 \|.*\| 0.850 \(", text)
+    assert "on 3 of 3 environments" in text
+    # What was joined can be drawn again, or a part of it.
+    assert main("compare --from z --env C --out c".split()) == 0
+    assert section(Path("c/comparison.md").read_text(), "C") == section(text, "C")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "tdac on A, seed 0, is in two folders"),
+        ({("A", "a2c"): [[0.0, 1.0]]}, "A: a2c and ppo were not evaluated after the same steps"),
+    ],
+)
+def test_unequal_evaluations_are_not_joined(
+    change: dict[tuple[str, str], list[list[float]]],
+    said: str,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(here / "x", BY_HAND, SECONDS_APART)
+    write(here / "y", change or BY_HAND, SECONDS_APART | {"a2c": 1.0})
+    assert said in error_line(capsys, "compare", "--from", "x", "y", "--out", "z")
+
+
+def test_a_seed_that_is_missing_on_one_environment_counts_on_the_others(here: Path) -> None:
+    # Ranges 0 to 10 on both
+    returns = {("A", "tdac"): [[0.0, 0.0], [0.0, 0.0], [0.0, 10.0]]}
+    write(here, returns | {("B", "tdac"): [[0.0, 10.0], [0.0, 6.0]]}, SECONDS_APART)
     assert main(["compare", "--from", "."]) == 0
     text = Path("comparison.md").read_text()
     assert table(text, "A")["tdac"]["deterministic: mean ± std"] == "3.33 ± 4.71"
     assert (table(text, "A")["tdac"]["seeds"], table(text, "B")["tdac"]["seeds"]) == ("3", "2")
-    # (0 + 0 + 1 + 0.6) / 4
-    assert "| tdac | deterministic | 2 | 0.300 " in text
-    assert " | 0.400 (0.300 … 0.500) | " in text
+    # Means of the environments: 1/3 and 0.8
+    assert re.search(r"\| tdac \| deterministic \| 5 \|.*\| 0.567 \(", text)
+
+
+def test_an_environment_that_one_contender_lacks_is_named(here: Path) -> None:
+    write(here, BY_HAND | {("C", "tdac"): [[0.0, 1.0]]}, SECONDS_APART)
+    assert main(["compare", "--from", "."]) == 0
+    text = Path("comparison.md").read_text()
+    assert "C is not in the aggregates: no run of ppo finished." in text
+    assert "on 2 of 3 environments" in text
+    assert table(text, "C")["ppo"]["seeds"] == "0"
+
+
+def test_evaluations_do_not_change_the_training(compared: Path) -> None:
+    folder = compared / OUT / "a2c" / "CartPole-v1_1"
+    env = make_vec_env("CartPole-v1", 8, seed=0)
+    alone = A2C("MlpPolicy", env, ent_coef=0.0, seed=0, device="cpu").learn(200)
+    evaluated = A2C.load(folder / "CartPole-v1.zip", device="cpu")
+    for name, value in alone.policy.state_dict().items():
+        assert value.equal(evaluated.policy.state_dict()[name]), name
+
+
+def test_time_of_training_leaves_out_that_of_evaluation(compared: Path) -> None:
+    found = read(compared / OUT).returns
+    assert (found[found.step == 0].cpu_seconds < 0.05).all()
+    by_run = found[found["mode"] == "deterministic"].groupby(["env", "algo", "seed"])
+    assert (by_run.cpu_seconds.diff().dropna() > 0).all()
+    assert (found.cpu_seconds <= found.seconds + 0.02).all()

@@ -3,17 +3,21 @@
 import argparse
 import importlib
 import os
+import platform
 import shlex
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 
 from sb3_tdac.zoo import ALGO, register
-from sb3_tdac.zoo.comparison import Comparison, random_return, thresholds
+from sb3_tdac.zoo.comparison import Comparison
+from sb3_tdac.zoo.contenders import Contender
+from sb3_tdac.zoo.folders import joined, read
 from sb3_tdac.zoo.pictures import draw
 from sb3_tdac.zoo.pool import Pool, describe
-from sb3_tdac.zoo.runs import Run, check_names, default_entry, tuned_entry
+from sb3_tdac.zoo.runs import Run
 from sb3_tdac.zoo.tables import markdown
 from sb3_tdac.zoo.worker import sigterm_interrupts
 
@@ -27,10 +31,8 @@ def compare(options: list[str]) -> None:
     """
     parser = _parser()
     args = parser.parse_args(options)
-    if args.folder is not None:
-        comparison = Comparison.read(args.folder)
-        comparison.thresholds |= thresholds(args.threshold, comparison.envs)
-        _write(comparison, args.folder)
+    if args.folders is not None:
+        _redraw(parser, args)
         return
     register()
     for package in args.gym_packages:
@@ -39,25 +41,58 @@ def compare(options: list[str]) -> None:
     runs = _runs(args)
     missing = [run for run in runs if not run.is_finished()]
     comparison = Comparison(
-        command=shlex.join(["sb3-tdac", "compare", *options]),
         algos=args.algos,
-        thresholds={
-            **{env: gym.spec(env).reward_threshold for env in args.env},
-            **thresholds(args.threshold, args.env),
-        },
-        random={env: random_return(env) for env in args.env},  # and it can be made at all
+        envs=args.env,
+        commands=[shlex.join(["sb3-tdac", "compare", *options])],
+        thresholds=dict(thresholds(args.threshold, args.env)),
+        seeds={env: dict.fromkeys(args.algos, args.seeds) for env in args.env},
+        machines=[f"{platform.platform()}, {os.cpu_count()} CPUs"],
     )
+    comparison.complete()
+    comparison.write_record(args.out)  # so that --from can draw what there is at any time
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are in {args.out}", flush=True)
     with sigterm_interrupts():
         failures = Pool(args.workers, args.gym_packages).train(missing)
-    comparison.add([run for run in runs if run.is_finished()])
-    lacking = comparison.lacking()
-    if not lacking:
+    finished = [run for run in runs if run.is_finished()]
+    comparison.add(finished)
+    if finished:
         _write(comparison, args.out)
     if failures:
         reasons = "; ".join(f"{describe(run)}: {why}" for run, why in failures)
-        end = f"; no statistics: no seed of {lacking[0]} finished everywhere" if lacking else ""
-        raise RuntimeError(f"{len(failures)} of {len(runs)} runs failed: {reasons}{end}")
+        raise RuntimeError(f"{len(failures)} of {len(runs)} runs failed: {reasons}")
+
+
+def _redraw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Draw what is in one folder or in several."""
+    out = args.out or args.folders[0]
+    if len(args.folders) > 1 and args.out is None:
+        parser.error("--out is needed where --from names several folders")
+    parts = [read(folder) for folder in args.folders]
+    comparison = joined(parts, args.env, args.algos)
+    comparison.thresholds |= thresholds(args.threshold, comparison.envs)
+    _write(comparison, out)
+
+
+def thresholds(words: list[str], envs: list[str]) -> dict[str, float]:
+    """The returns to reach that the user names.
+
+    :param words: a number, or ``ENV=NUMBER`` for each environment
+    :param envs: environments
+    :return: return to reach of the environments that were named
+    :raises ValueError: if a word is no number, or it is not said of which environment
+    """
+    found = {}
+    for word in words:
+        env, _, number = word.rpartition("=")
+        if not env and len(envs) == 1:
+            (env,) = envs
+        if env not in envs:
+            raise ValueError(f"--threshold {word}: say ENV=NUMBER with ENV from {', '.join(envs)}")
+        try:
+            found[env] = float(number)
+        except ValueError:
+            raise ValueError(f"--threshold {word}: {number!r} is no number") from None
+    return found
 
 
 def _write(comparison: Comparison, folder: Path) -> None:
@@ -76,20 +111,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--env", nargs="+", help="environments")
-    add("--algos", nargs="+", default=[ALGO, "a2c", "ppo"], help="rl_zoo3's names of them")
+    add(
+        "--algos",
+        nargs="+",
+        help="rl_zoo3's names of them, the first one compared with the others. a2c has rl_zoo3's "
+        "configuration (tdac: ours), a2c-defaults the constructor's defaults, a2c-gae_lambda=0 "
+        f"another value of that key; default: {ALGO} a2c ppo",
+    )
     add("--seeds", type=int, default=5, help="number of seeds, which start at zero")
     add("-n", "--n-timesteps", type=int, help="environment steps of each run")
     add("--eval-freq", type=int, help="steps between evaluations; default: a tenth of all")
     add("--eval-episodes", type=int, default=20, help="episodes of an evaluation")
     add(
-        "--defaults",
-        action="store_true",
-        help="constructors' defaults instead of rl_zoo3's configurations",
-    )
-    add(
         "--n-envs",
         type=int,
-        help="environments of each run; default: the configuration's, or with --defaults 8 for "
+        help="environments of each run; default: the configuration's, or with defaults 8 for "
         "on-policy algorithms and 1 for others",
     )
     add(
@@ -101,8 +137,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", type=int, default=os.cpu_count(), help="processes; default: all CPUs")
     add("--device", default="cpu", help="PyTorch device")
     add("--gym-packages", nargs="+", default=[], help="modules that register environments")
-    add("--out", type=Path, help="folder; default: logs/compare/STEPS_steps[_defaults]")
-    add("--from", dest="folder", type=Path, help="only redraw what is in this folder")
+    add("--out", type=Path, help="folder; default: logs/compare/STEPS_steps")
+    add(
+        "--from",
+        dest="folders",
+        nargs="+",
+        type=Path,
+        help="only redraw what is in this folder, or in these together in --out; --env and --algos "
+        "choose a part of it",
+    )
     return parser
 
 
@@ -117,28 +160,39 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         value = getattr(args, option)
         if value is not None and value < 1:
             parser.error(f"--{option.replace('_', '-')} must be at least 1, got {value}")
-    if args.out is None:
-        kind = "_defaults" if args.defaults else ""
-        args.out = Path("logs") / "compare" / f"{args.n_timesteps}_steps{kind}"
-    check_names(args.env, args.algos)
+    args.algos = args.algos or [ALGO, "a2c", "ppo"]
+    args.out = args.out or Path("logs") / "compare" / f"{args.n_timesteps}_steps"
+    known = list(gym.envs.registry)
+    for env in args.env:
+        if env not in known:
+            closest = get_close_matches(env, known, n=1)
+            hint = f"did you mean {closest[0]!r}?" if closest else "it is not registered"
+            raise ValueError(f"unknown environment {env!r}: {hint}")
+    for what, names in (("environment", args.env), ("algorithm", args.algos)):
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"{what} {twice[0]!r} is named twice")
 
 
 def _runs(args: argparse.Namespace) -> list[Run]:
     """All runs; seed by seed, so that an interrupted comparison has something of everything."""
-    entry_of = default_entry if args.defaults else tuned_entry
-    settings: dict[tuple[str, str], dict[str, Any]] = {
-        (env, algo): {
-            "n_timesteps": args.n_timesteps,
-            "eval_freq": args.eval_freq,
-            "eval_episodes": args.eval_episodes,
-            "device": args.device,
-            "entry": entry_of(env, algo, args.n_envs, args.n_timesteps),
-        }
+    settings: dict[tuple[str, str], dict[str, Any]] = {}
+    for contender in map(Contender.parse, args.algos):
+        for env in args.env:
+            origin, entry = contender.entry(env, args.n_envs, args.n_timesteps)
+            settings[env, contender.name] = {
+                "algo": contender.algo,
+                "n_timesteps": args.n_timesteps,
+                "eval_freq": args.eval_freq,
+                "eval_episodes": args.eval_episodes,
+                "device": args.device,
+                "origin": origin,
+                "entry": entry,
+                "defaults": contender.constructor_defaults(entry),
+            }
+    return [
+        Run(args.out, env, algo, seed, settings[env, algo])
+        for seed in range(args.seeds)
         for env in args.env
         for algo in args.algos
-    }
-    return [
-        Run(args.out, env, algo, seed, entry)
-        for seed in range(args.seeds)
-        for (env, algo), entry in settings.items()
     ]

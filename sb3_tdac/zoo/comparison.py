@@ -1,100 +1,66 @@
-"""What a comparison found: all evaluations, and the folder that they are written to."""
+"""What a comparison found: all evaluations, and the folders that they are in."""
 
 import dataclasses
 import functools
-import importlib
 import json
-import os
-import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pandas as pd
 
-from sb3_tdac.zoo.evaluation import EVAL_SEED
 from sb3_tdac.zoo.runs import DETERMINISTIC, Run
-from sb3_tdac.zoo.statistics import Floats, Range, matrix, normalisation, returns_of
+from sb3_tdac.zoo.scores import RANGES, Range, normalisation, random_return
+from sb3_tdac.zoo.statistics import EVALUATION, TIMES, Floats, returns_of
 
 RECORD, TABLE = "comparison.json", "evaluations.csv.gz"
-COLUMNS = ["env", "algo", "seed", "mode", "step", "timesteps", "seconds", "episode", "return"]
-RANDOM_EPISODES = 20
-
-
-def random_return(env_id: str) -> float:
-    """Mean return of a policy that draws actions uniformly.
-
-    :param env_id: environment
-    :return: mean of ``RANDOM_EPISODES`` episodes
-    """
-    env = gym.make(env_id)
-    env.action_space.seed(EVAL_SEED)
-    total = 0.0
-    for episode in range(RANDOM_EPISODES):
-        env.reset(seed=EVAL_SEED + episode)
-        over = False
-        while not over:
-            _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-            total += float(reward)
-            over = terminated or truncated
-    env.close()
-    return total / RANDOM_EPISODES
-
-
-def thresholds(words: list[str], envs: list[str]) -> dict[str, float]:
-    """The returns to reach that the user names.
-
-    :param words: a number, or ``ENV=NUMBER`` for each environment
-    :param envs: environments
-    :return: return to reach of the environments that were named
-    :raises ValueError: if a word is no number, or it is not said of which environment
-    """
-    found = {}
-    for word in words:
-        env, _, number = word.rpartition("=")
-        if not env and len(envs) == 1:
-            (env,) = envs
-        if env not in envs:
-            raise ValueError(f"--threshold {word}: say ENV=NUMBER with ENV from {', '.join(envs)}")
-        try:
-            found[env] = float(number)
-        except ValueError:
-            raise ValueError(f"--threshold {word}: {number!r} is no number") from None
-    return found
+COLUMNS = [*EVALUATION, *TIMES, "episode", "return"]
+#: What may be equal where algorithms are compared: environment steps, or CPU time of training.
+STEPS, SECONDS = "step", "cpu_seconds"
 
 
 @dataclass
 class Comparison:
     """All evaluations, and what they depend on.
 
-    :param command: that made it
-    :param algos: algorithms
+    :param algos: names of the contenders; the first is the one that others are compared with
+    :param envs: environments
+    :param commands: that made it
     :param thresholds: of each environment, the return to reach
     :param random: of each environment, the mean return of a random policy
-    :param settings: of each environment and algorithm
+    :param seeds: of each environment and contender, how many were asked for
+    :param settings: of each environment and contender
     :param versions: of the packages; several, if runs were made with different ones
+    :param machines: that it was made on
     :param evaluations: one row for each episode
     """
 
-    command: str
     algos: list[str]
-    thresholds: dict[str, float | None]
-    random: dict[str, float]
+    envs: list[str]
+    commands: list[str] = field(default_factory=list)
+    thresholds: dict[str, float | None] = field(default_factory=dict)
+    random: dict[str, float] = field(default_factory=dict)
+    seeds: dict[str, dict[str, int]] = field(default_factory=dict)
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: list[dict[str, str]] = field(default_factory=list)
-    machine: str = f"{platform.platform()}, {os.cpu_count()} CPUs"
+    machines: list[str] = field(default_factory=list)
     evaluations: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
 
-    @property
-    def envs(self) -> list[str]:
-        """Environments."""
-        return list(self.thresholds)
+    def complete(self) -> None:
+        """Find the thresholds and random returns that are not known yet."""
+        for env in self.envs:
+            if env not in self.thresholds:
+                spec = gym.envs.registry.get(env)
+                self.thresholds[env] = None if spec is None else spec.reward_threshold
+            if env not in self.random:
+                self.random[env] = RANGES[env].low if env in RANGES else random_return(env)
 
     @property
     def reference(self) -> str:
-        """The algorithm that the others are compared with."""
-        return "tdac" if "tdac" in self.algos else self.algos[0]
+        """The contender that the others are compared with."""
+        return self.algos[0]
 
     def add(self, runs: list[Run]) -> None:
         """Take what finished runs found.
@@ -112,53 +78,77 @@ class Comparison:
                 rows += [{**known, "episode": i, "return": r} for i, r in enumerate(returns)]
         self.evaluations = pd.DataFrame(rows, columns=COLUMNS)
 
-    @property
-    def steps(self) -> list[int]:
-        """Steps of the schedule; the last evaluation was after training."""
-        return sorted(int(step) for step in self.evaluations.step.unique())
+    def steps(self, env: str) -> list[int]:
+        """Steps of an environment's schedule; the last evaluation was after training."""
+        found = self.evaluations
+        return sorted(int(step) for step in found[found.env == env].step.unique())
 
-    def scores(self, algo: str, mode: str = DETERMINISTIC, step: int | None = None) -> Floats:
-        """Normalised returns of an algorithm.
+    def n_seeds(self, env: str, algo: str) -> int:
+        """How many seeds finished."""
+        return len(self.column(self.at(), env, algo))
 
-        :param algo: algorithm
+    @functools.cached_property
+    def budgets(self) -> dict[str, dict[str, float]]:
+        """Of each clock and environment, what the reference used: its steps, its median time."""
+        last = self.returns.groupby(["env", "algo", "seed"])[[STEPS, SECONDS]].max()
+        ours = last[last.index.get_level_values("algo") == self.reference]
+        steps, seconds = last[STEPS].groupby("env").max(), ours[SECONDS].groupby("env").median()
+        return {STEPS: steps.to_dict(), SECONDS: seconds.to_dict()}
+
+    def at(self, mode: str = DETERMINISTIC, clock: str = STEPS, share: float = 1.0) -> pd.DataFrame:
+        """The last evaluation of each run in a share of the budgets.
+
+        The time of the reference is measured in its steps: it is what all of them took.
+
         :param mode: of the actions
-        :param step: of the schedule; ``None``: the last one
-        :return: scores (runs, environments) of the seeds that finished on every environment
+        :param clock: ``STEPS`` or ``SECONDS``
+        :param share: of the steps, or of the reference's time
+        :return: one row for each run that had an evaluation by then
         """
-        step = self.steps[-1] if step is None else step
-        return matrix(self.returns, algo, self.ranges, mode, step)
+        rows = self.returns[self.returns["mode"] == mode]
+        spent = rows[clock] / rows.env.map(self.budgets[clock])
+        own = rows.step / rows.env.map(self.budgets[STEPS])
+        spent = spent.where(rows.algo != self.reference, own)
+        rows = rows[spent <= share + 1e-9].sort_values("step")
+        return rows.groupby(["env", "algo", "seed"], as_index=False).last()
 
-    def column(
-        self, env: str, algo: str, mode: str = DETERMINISTIC, step: int | None = None
-    ) -> Floats:
-        """Returns of an algorithm on one environment.
+    def column(self, rows: pd.DataFrame, env: str, algo: str) -> Floats:
+        """Returns of a contender on one environment.
 
+        :param rows: one for each run
         :param env: environment
-        :param algo: algorithm
-        :param mode: of the actions
-        :param step: of the schedule; ``None``: the last one
-        :return: returns (runs, 1) of all seeds
+        :param algo: contender
+        :return: returns (runs,)
         """
-        step = self.steps[-1] if step is None else step
-        return matrix(self.returns, algo, {env: Range(0.0, 1.0, "")}, mode, step)
+        chosen = rows[(rows.env == env) & (rows.algo == algo)]
+        return np.asarray(chosen["return"].to_numpy(float))
+
+    def scores(self, rows: pd.DataFrame, algo: str) -> list[Floats]:
+        """Normalised returns of a contender on the environments of all.
+
+        :param rows: one for each run
+        :param algo: contender
+        :return: scores (runs,) of each environment in ``common``
+        """
+        columns = [(self.column(rows, env, algo), self.ranges[env]) for env in self.common]
+        return [(column - span.low) / (span.high - span.low) for column, span in columns]
 
     def curves(self, env: str, algo: str) -> pd.DataFrame:
-        """Deterministic evaluations of an algorithm on one environment.
+        """Deterministic evaluations of a contender on one environment.
 
         :param env: environment
-        :param algo: algorithm
+        :param algo: contender
         :return: one row for each
         """
         found = self.returns
         chosen = (found.env == env) & (found.algo == algo) & (found["mode"] == DETERMINISTIC)
         return found[chosen]
 
-    def lacking(self) -> list[str]:
-        """Algorithms without a seed that finished on every environment."""
-        runs = self.evaluations[["env", "algo", "seed"]].drop_duplicates()
-        counts = runs.groupby(["algo", "seed"]).size()
-        complete = {algo for (algo, _), n_envs in counts.items() if n_envs == len(self.envs)}
-        return [algo for algo in self.algos if algo not in complete]
+    @functools.cached_property
+    def common(self) -> list[str]:
+        """Environments on which every contender has finished a seed."""
+        found = self.evaluations.groupby("env").algo.nunique()
+        return [env for env in self.envs if found.get(env, 0) == len(self.algos)]
 
     @functools.cached_property
     def returns(self) -> pd.DataFrame:
@@ -168,35 +158,10 @@ class Comparison:
     @functools.cached_property
     def ranges(self) -> dict[str, Range]:
         """How the returns of each environment are normalised."""
-        # Its package imports all of rl_zoo3's plots.
-        module = importlib.import_module("rl_zoo3.plots.score_normalization")
-        known = {name: (env.min, env.max) for name, env in module.min_max_score_per_env.items()}
-        return {
-            env: normalisation(env, self.returns, self.random[env], known.get(env))
-            for env in self.envs
-        }
+        return {env: normalisation(env, self.returns, self.random[env]) for env in self.envs}
 
-    @classmethod
-    def read(cls, folder: Path) -> "Comparison":
-        """What ``write`` wrote.
-
-        :param folder: folder
-        :raises ValueError: if there is no comparison
-        """
-        try:
-            record = json.loads((folder / RECORD).read_text())
-            evaluations = pd.read_csv(folder / TABLE)
-        except FileNotFoundError as error:
-            raise ValueError(f"{folder} has no comparison: there is no {error.filename}") from error
-        found = cls(**record, evaluations=evaluations[COLUMNS])
-        if found.lacking():
-            raise ValueError(
-                f"{folder / TABLE} has no seed of {found.lacking()[0]} on all of {found.envs}"
-            )
-        return found
-
-    def write(self, folder: Path) -> None:
-        """Write the evaluations and what they depend on.
+    def write_record(self, folder: Path) -> None:
+        """Write all but the evaluations.
 
         :param folder: folder
         """
@@ -204,4 +169,18 @@ class Comparison:
         record = dataclasses.asdict(dataclasses.replace(self, evaluations=None))
         del record["evaluations"]
         (folder / RECORD).write_text(json.dumps(record, indent=1))
-        self.evaluations.to_csv(folder / TABLE, index=False)
+
+    def write(self, folder: Path) -> None:
+        """Write the evaluations and what they depend on.
+
+        :param folder: folder
+        """
+        self.write_record(folder)
+        order = {name: i for i, name in enumerate([*self.envs, *self.algos])}
+        # In the order of the tables, which the evaluations alone so tell as well.
+        rows = self.evaluations.sort_values(
+            ["env", "algo", "seed"],
+            key=lambda names: names.map(order) if names.name in ("env", "algo") else names,
+            kind="stable",
+        )
+        rows.to_csv(folder / TABLE, index=False)

@@ -1,15 +1,16 @@
-"""The pictures of a comparison, which are rliable's."""
+"""The pictures of a comparison."""
 
 from pathlib import Path
 
 import numpy as np
 from huggingface_sb3 import EnvironmentName
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rliable import plot_utils
 
-from sb3_tdac.zoo.comparison import Comparison
-from sb3_tdac.zoo.statistics import METRICS, curve, estimate, improvement, iqm
+from sb3_tdac.zoo.comparison import SECONDS, STEPS, Comparison
+from sb3_tdac.zoo.statistics import METRICS, Floats, curve, estimate, improvement
 
 SCORE = "IQM of the normalised score"
 AGGREGATES, CURVES = "aggregates.png", "sample_efficiency.png"
@@ -31,60 +32,78 @@ def draw(comparison: Comparison, folder: Path) -> None:
     :param comparison: comparison
     :param folder: where to write
     """
-    ranges = comparison.ranges  # which imports rl_zoo3's plots, and they change the style
     backend = plt.get_backend()
     plt.switch_backend("Agg")
     try:
         with plt.style.context("default"):
-            for env, span in ranges.items():
-                figure = _curves(comparison, env)
-                axes = figure.axes[0]
-                threshold = comparison.thresholds[env]
-                if threshold is not None:
-                    axes.axhline(threshold, color="grey", linestyle=":", label="threshold")
-                axes.axhline(comparison.random[env], color="grey", linestyle="--", label="random")
-                axes.legend()
-                axes.set_title(f"{env}, score 1 at {span.high:.4g}")
-                _save(figure, folder / curve_file(env))
-            figure = _curves(comparison)
-            figure.axes[0].legend()
-            _save(figure, folder / CURVES)
-            _save(_aggregates(comparison), folder / AGGREGATES)
-            if len(comparison.algos) > 1:
-                _save(_improvement(comparison), folder / IMPROVEMENT)
+            for env in comparison.envs:
+                _save(_env_curves(comparison, env), folder / curve_file(env))
+            if comparison.common:
+                _save(_score_curves(comparison), folder / CURVES)
+                _save(_aggregates(comparison), folder / AGGREGATES)
+                if len(comparison.algos) > 1:
+                    _save(_improvement(comparison), folder / IMPROVEMENT)
     finally:
         plt.switch_backend(backend)
 
 
-def _curves(comparison: Comparison, env: str | None = None) -> Figure:
-    """IQM against steps, of the return on one environment or of the scores on all."""
-    values, intervals = {}, {}
+def _panels(steps: str, seconds: str, score: str) -> Figure:
+    """An empty picture: against steps, and against time."""
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
+    panels[0].set(xlabel=steps, ylabel=score)
+    panels[1].set(xlabel=seconds, xscale="log")
+    return figure
+
+
+def _band(axes: Axes, x: Floats, values: Floats, label: str) -> None:
+    """A line with its interval."""
+    axes.plot(x, values[0], label=label, marker=".")
+    axes.fill_between(x, values[1], values[2], alpha=0.2)
+
+
+def _env_curves(comparison: Comparison, env: str) -> Figure:
+    """IQM of the return on one environment."""
+    seconds = "CPU seconds of training, mean over seeds"
+    figure = _panels("environment steps", seconds, "IQM of the return")
     for algo in comparison.algos:
-        if env is None:
-            scores = [comparison.scores(algo, step=step) for step in comparison.steps]
-        else:
-            scores = [comparison.column(env, algo, step=step) for step in comparison.steps]
-        values[algo], intervals[algo] = curve(scores, iqm)
-    figure, axes = plt.subplots(figsize=(7, 5))
-    plot_utils.plot_sample_efficiency_curve(
-        np.array(comparison.steps),
-        values,
-        intervals,
-        comparison.algos,
-        ax=axes,
-        xlabel="environment steps",
-        ylabel=SCORE if env is None else "IQM of the return",
-        labelsize="large",
-        ticklabelsize="large",
-    )
+        curves = comparison.curves(env, algo)
+        if curves.empty:
+            continue
+        groups = curves.groupby("step")
+        values = curve([[rows["return"].to_numpy(float)] for _, rows in groups])
+        _band(figure.axes[0], np.array(list(groups.groups), float), values, algo)
+        # The first evaluation is before training, where a logarithm has no place.
+        _band(figure.axes[1], groups[SECONDS].mean().to_numpy()[1:], values[:, 1:], algo)
+    threshold = comparison.thresholds[env]
+    for axes in figure.axes:
+        if threshold is not None:
+            axes.axhline(threshold, color="grey", linestyle=":", label="threshold")
+        axes.axhline(comparison.random[env], color="grey", linestyle="--", label="random")
+    figure.axes[0].legend()
+    figure.suptitle(f"{env}, score 1 at {comparison.ranges[env].high:.4g}")
+    return figure
+
+
+def _score_curves(comparison: Comparison) -> Figure:
+    """IQM of the scores on all environments, whose budgets differ."""
+    steps = max((comparison.steps(env) for env in comparison.common), key=len)
+    shares = {STEPS: np.array(steps) / steps[-1], SECONDS: np.logspace(-1, 2, 16)}
+    time = f"training time, in that of all steps of {comparison.reference}"
+    figure = _panels("share of the environment steps", time, SCORE)
+    for axes, clock in zip(figure.axes, (STEPS, SECONDS), strict=True):
+        views = [comparison.at(clock=clock, share=share) for share in shares[clock]]
+        for algo in comparison.algos:
+            values = curve([comparison.scores(view, algo) for view in views])
+            _band(axes, shares[clock], values, algo)
+    figure.axes[0].legend()
     return figure
 
 
 def _aggregates(comparison: Comparison) -> Figure:
     values, intervals = {}, {}
     for algo in comparison.algos:
-        scores = comparison.scores(algo)
-        estimates = np.array([estimate(metric, scores) for metric in METRICS.values()])
+        scores = comparison.scores(comparison.at(), algo)
+        estimates = np.array([estimate(metric, *scores) for metric in METRICS.values()])
         values[algo], intervals[algo] = estimates[:, 0], estimates[:, 1:].T
     figure: Figure = plot_utils.plot_interval_estimates(
         values,
@@ -99,11 +118,11 @@ def _aggregates(comparison: Comparison) -> Figure:
 
 def _improvement(comparison: Comparison) -> Figure:
     values, intervals = {}, {}
-    ours = comparison.scores(comparison.reference)
-    for algo in comparison.algos:
-        if algo != comparison.reference:
-            pair = f"{comparison.reference},{algo}"
-            values[pair], *intervals[pair] = estimate(improvement, ours, comparison.scores(algo))
+    ours = comparison.scores(comparison.at(), comparison.reference)
+    for algo in comparison.algos[1:]:
+        pair = f"{comparison.reference},{algo}"
+        theirs = comparison.scores(comparison.at(), algo)
+        values[pair], *intervals[pair] = estimate(improvement, *ours, *theirs)
     figure, axes = plt.subplots(figsize=(5, 1 + 0.6 * len(values)))
     plot_utils.plot_probability_of_improvement(values, intervals, ax=axes)
     axes.set_xlim(0, 1)

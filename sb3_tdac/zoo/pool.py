@@ -11,7 +11,7 @@ import rich.progress
 from rich.console import Console
 
 from sb3_tdac.zoo.evaluation import work
-from sb3_tdac.zoo.runs import LOG, Run
+from sb3_tdac.zoo.runs import DETERMINISTIC, LOG, Run
 from sb3_tdac.zoo.worker import PAUSE
 
 
@@ -36,8 +36,7 @@ class Progress:
             console=console,
             disable=not console.is_terminal,
         )
-        # A stochastic evaluation follows the deterministic ones.
-        total = sum(len(run.steps) + 1 for run in runs)
+        total = sum(2 * len(run.steps) for run in runs)  # deterministic and stochastic
         self.task = self.bar.add_task("evaluations", total=total, text="")
 
     def show(self, running: list[Run]) -> None:
@@ -57,11 +56,11 @@ class Progress:
         """
         self.ended += 1
         self.failed += failure is not None
-        self.evaluations += len(run.steps) + 1
+        self.evaluations += 2 * len(run.steps)
         if failure is None:
-            row = run.evaluations()[-2]
+            row = [row for row in run.evaluations() if row["mode"] == DETERMINISTIC][-1]
             result = f"return {sum(row['returns']) / len(row['returns']):.2f}"
-            failure = f"{result} after {row['timesteps']} steps in {row['seconds']:.1f} s"
+            failure = f"{result} after {row['timesteps']} steps in {row['cpu_seconds']:.1f} s"
         line = f"{self.ended}/{self.n_runs}: {describe(run)}: {failure}"
         if self.bar.disable:
             print(line, flush=True)

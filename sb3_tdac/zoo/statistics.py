@@ -1,7 +1,8 @@
 """The statistics of rliable, with intervals from scipy's bootstrap.
 
-A score is a normalised return. A matrix of them is (runs, environments); its columns are the
-strata, which the bootstrap resamples each for itself.
+A score is a normalised return. An algorithm's are columns, one of (runs,) for each environment,
+which are the strata: the bootstrap resamples each for itself. Environments count alike, however
+many runs they have.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,9 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, trim_mean
-
-from sb3_tdac.zoo.runs import DETERMINISTIC
+from scipy.stats import bootstrap
 
 Floats = NDArray[np.floating[Any]]
 #: Takes columns (..., runs), one for each environment, and gives (...).
@@ -20,6 +19,7 @@ Metric = Callable[..., Floats]
 RESAMPLES = 2000
 #: What identifies an evaluation in a table of episodes.
 EVALUATION = ["env", "algo", "seed", "mode", "step"]
+TIMES = ["timesteps", "seconds", "cpu_seconds"]
 
 
 class Estimate(NamedTuple):
@@ -30,21 +30,19 @@ class Estimate(NamedTuple):
     high: float
 
 
-class Range(NamedTuple):
-    """Returns whose scores are 0 and 1, and where they come from."""
-
-    low: float
-    high: float
-    origin: str
-
-
 def iqm(*columns: Floats, axis: int = -1) -> Floats:
-    """Mean of the middle half of all scores.
+    """Mean of the middle half of all scores; of one at its edge the part counts that is in it.
 
     >>> float(iqm(np.array([0.0, 1.0, 2.0, 9.0])))
     1.5
     """
-    return np.asarray(trim_mean(np.concatenate(columns, axis=axis), 0.25, axis=axis))
+    scores = np.concatenate(columns, axis=axis)
+    shares = [np.full(column.shape[axis], 1 / column.shape[axis]) for column in columns]
+    share = np.concatenate(shares) / len(columns)
+    order = scores.argsort(axis=axis)
+    ends = np.clip(share[order].cumsum(axis=axis), 0.25, 0.75)
+    inside = np.diff(ends, axis=axis, prepend=0.25)
+    return np.asarray(2 * (inside * np.take_along_axis(scores, order, axis)).sum(axis=axis))
 
 
 def median(*columns: Floats, axis: int = -1) -> Floats:
@@ -53,14 +51,13 @@ def median(*columns: Floats, axis: int = -1) -> Floats:
 
 
 def mean(*columns: Floats, axis: int = -1) -> Floats:
-    """Mean of all scores."""
-    return np.asarray(np.concatenate(columns, axis=axis).mean(axis=axis))
+    """Mean over environments of the means over runs."""
+    return np.asarray(np.mean([column.mean(axis=axis) for column in columns], axis=0))
 
 
 def optimality_gap(*columns: Floats, axis: int = -1) -> Floats:
     """Mean amount by which scores fall short of 1."""
-    scores = np.concatenate(columns, axis=axis)
-    return np.asarray(1 - np.minimum(scores, 1).mean(axis=axis))
+    return mean(*(np.maximum(1 - column, 0) for column in columns), axis=axis)
 
 
 def improvement(*columns: Floats, axis: int = -1) -> Floats:
@@ -78,16 +75,15 @@ def improvement(*columns: Floats, axis: int = -1) -> Floats:
 METRICS = {"IQM": iqm, "median": median, "mean": mean, "optimality gap": optimality_gap}
 
 
-def estimate(metric: Metric, *matrices: Floats) -> Estimate:
+def estimate(metric: Metric, *columns: Floats) -> Estimate:
     """A metric with its stratified bootstrap interval.
 
     :param metric: metric
-    :param matrices: scores of one algorithm, or of two; (runs, environments)
+    :param columns: scores (runs,) of each environment, of one algorithm or of two
     :return: estimate
     """
-    columns = [column for matrix in matrices for column in matrix.T]
     value = float(metric(*columns))
-    if min(len(matrix) for matrix in matrices) < 2:
+    if min(len(column) for column in columns) < 2:
         return Estimate(value, np.nan, np.nan)
     interval = bootstrap(
         columns,
@@ -100,55 +96,31 @@ def estimate(metric: Metric, *matrices: Floats) -> Estimate:
     return Estimate(value, float(interval.low), float(interval.high))
 
 
+def above(metric: Metric, ours: Sequence[Floats], theirs: Sequence[Floats]) -> str:
+    """On how many environments an algorithm is above another one.
+
+    :param metric: of one column
+    :param ours: columns of the one
+    :param theirs: columns of the other
+
+    >>> one, two, three = np.eye(3)[0], np.ones(3), np.zeros(3)
+    >>> above(mean, [two, three, one], [one, one, one])
+    '1 of 3, 1 equal'
+    """
+    pairs = zip(ours, theirs, strict=True)
+    signs = [np.sign(float(metric(x)) - float(metric(y))) for x, y in pairs]
+    ties = f", {signs.count(0)} equal" if 0 in signs else ""
+    return f"{signs.count(1)} of {len(signs)}{ties}"
+
+
 def returns_of(evaluations: pd.DataFrame) -> pd.DataFrame:
     """One row for each evaluation: its mean return, and when it was.
 
     :param evaluations: one row for each episode
     """
     groups = evaluations.groupby(EVALUATION, as_index=False, sort=False)
-    columns = {name: (name, "first") for name in ("timesteps", "seconds")}
+    columns = {name: (name, "first") for name in TIMES}
     return groups.agg(**columns, **{"return": ("return", "mean")})
-
-
-def matrix(
-    returns: pd.DataFrame, algo: str, ranges: dict[str, Range], mode: str, step: int
-) -> Floats:
-    """Scores of an algorithm after some steps.
-
-    :param returns: of all evaluations
-    :param algo: algorithm
-    :param ranges: of the environments
-    :param mode: of the actions
-    :param step: step
-    :return: scores (runs, environments) of the seeds that finished on all environments
-    """
-    chosen = returns[(returns.algo == algo) & (returns["mode"] == mode) & (returns.step == step)]
-    table = chosen.pivot(index="seed", columns="env", values="return")
-    table = table.reindex(columns=list(ranges)).dropna()
-    low, high = np.array([(env.low, env.high) for env in ranges.values()]).T
-    return np.asarray((table.to_numpy() - low) / (high - low))
-
-
-def normalisation(
-    env: str, returns: pd.DataFrame, random: float, known: tuple[float, float] | None
-) -> Range:
-    """The range of an environment.
-
-    :param env: environment
-    :param returns: of all evaluations
-    :param random: mean return of a random policy
-    :param known: a published range
-    :return: the known one, or from the random policy to the best evaluation
-    """
-    if known is not None:
-        return Range(*known, "rl_zoo3's table")
-    chosen = returns[(returns.env == env) & (returns["mode"] == DETERMINISTIC)]["return"]
-    if chosen.max() > random:
-        return Range(random, float(chosen.max()), "random policy to best evaluation")
-    if chosen.max() > chosen.min():
-        origin = "worst to best evaluation, none above the random policy"
-        return Range(float(chosen.min()), float(chosen.max()), origin)
-    return Range(float(chosen.max()) - 1, float(chosen.max()), "all evaluations are equal")
 
 
 class Reached(NamedTuple):
@@ -167,16 +139,14 @@ def reached(curves: pd.DataFrame, threshold: float) -> Reached:
     """
     first = curves[curves["return"] >= threshold].sort_values("step").groupby("seed").first()
     first = first.reindex(curves.seed.unique())
-    steps, seconds = (np.nanmedian(first[name].fillna(np.inf)) for name in ("step", "seconds"))
+    steps, seconds = (np.nanmedian(first[name].fillna(np.inf)) for name in ("step", "cpu_seconds"))
     return Reached(int(first.step.count()), float(steps), float(seconds))
 
 
-def curve(matrices: Sequence[Floats], metric: Metric) -> tuple[Floats, Floats]:
-    """A metric as a function of the step.
+def curve(points: Sequence[Sequence[Floats]]) -> Floats:
+    """IQM with its interval at several points.
 
-    :param matrices: scores at each step
-    :param metric: metric
-    :return: values (steps,) and intervals (2, steps), as rliable's pictures want them
+    :param points: columns at each
+    :return: (3, points): value, low, high
     """
-    estimates = np.array([estimate(metric, scores) for scores in matrices])
-    return estimates[:, 0], estimates[:, 1:].T
+    return np.array([estimate(iqm, *columns) for columns in points]).reshape(-1, 3).T

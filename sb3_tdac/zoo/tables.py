@@ -1,21 +1,27 @@
-"""The Markdown table of a comparison."""
+"""The Markdown tables of a comparison."""
 
 import math
 from collections.abc import Sequence
 
-from sb3_tdac.zoo.comparison import RANDOM_EPISODES, TABLE, Comparison
+from sb3_tdac.zoo.comparison import SECONDS, STEPS, TABLE, Comparison
 from sb3_tdac.zoo.evaluation import EVAL_SEED
 from sb3_tdac.zoo.pictures import AGGREGATES, CURVES, IMPROVEMENT, curve_file
 from sb3_tdac.zoo.runs import DETERMINISTIC, STOCHASTIC
+from sb3_tdac.zoo.scores import RANDOM_EPISODES
 from sb3_tdac.zoo.statistics import (
     METRICS,
     RESAMPLES,
     Estimate,
+    above,
     estimate,
     improvement,
     iqm,
+    mean,
     reached,
 )
+
+MODES = (DETERMINISTIC, STOCHASTIC)
+TITLES = {STEPS: "At equal steps", SECONDS: "At equal training time"}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -43,45 +49,79 @@ def show(found: Estimate, digits: int = 3) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Settings, results of each environment, statistics of all, and normalisation ranges.
+    """Settings, statistics of all environments, results of each, ranges, and configurations.
 
     :param comparison: comparison
     :return: text
     """
     parts = [f"# {', '.join(comparison.algos)} on {', '.join(comparison.envs)}"]
-    parts += [f"`{comparison.command}`", _settings(comparison)]
+    parts += [f"`{command}`" for command in comparison.commands]
+    parts += [_settings(comparison)]
+    for clock, title in TITLES.items():
+        parts += [f"## {title}", _note(comparison, clock), _overview(comparison, clock)]
+        if comparison.common:
+            parts += [_aggregates(comparison, clock)]
+            if len(comparison.algos) > 1:
+                parts += [_improvement(comparison, clock)]
+    if comparison.common:
+        parts += [f"![aggregates]({AGGREGATES})", f"![sample efficiency]({CURVES})"]
+        if len(comparison.algos) > 1:
+            parts += [f"![probability of improvement]({IMPROVEMENT})"]
     for env in comparison.envs:
         parts += [f"## {env}", _results(comparison, env), f"![{env}]({curve_file(env)})"]
-    parts += ["## All environments", _aggregates(comparison)]
-    parts += [f"![aggregates]({AGGREGATES})", f"![sample efficiency]({CURVES})"]
-    if len(comparison.algos) > 1:
-        parts += ["## Probability of improvement", _improvement(comparison)]
-        parts += [f"![probability of improvement]({IMPROVEMENT})"]
-    parts += ["## Normalisation", _ranges(comparison), "## Configurations", _entries(comparison)]
+    parts += ["## Normalisation", _ranges(comparison)]
+    if comparison.settings:
+        parts += ["## Configurations", _entries(comparison)]
     return "\n\n".join(parts) + "\n"
 
 
 def _settings(comparison: Comparison) -> str:
-    steps, evaluations = comparison.steps, comparison.evaluations
-    episodes = evaluations.episode.max() + 1
-    counts = evaluations.groupby(["env", "algo"]).seed.nunique()
-    seeds = (
-        f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-    )
+    episodes = comparison.evaluations.episode.max() + 1
     lines = [
-        f"{seeds} seeds of each algorithm and environment, {steps[-1]} steps each.",
-        f"Every algorithm is evaluated after the steps {', '.join(map(str, steps))}, each time in "
-        f"the same {episodes} episodes (seeds {EVAL_SEED} to {EVAL_SEED + episodes - 1}); the last "
-        "time is after training, which a last rollout may take beyond the last step (column "
-        "*steps trained*).",
+        "Every algorithm is evaluated after the same steps (0 is before training), each time in "
+        f"the same {episodes} episodes (seeds {EVAL_SEED} to {EVAL_SEED + episodes - 1}), with "
+        "deterministic and with sampled (*stochastic*) actions; the last time is after training, "
+        "which a last rollout may take beyond the last step (*steps trained*).",
         f"Intervals: 95 %, percentiles of {RESAMPLES} stratified bootstrap resamples over seeds. "
-        "Seconds are those of training without evaluations, of one thread beside the other "
-        "processes.",
-        f"Machine: {comparison.machine}.",
+        "Seconds are CPU time of training without evaluations, of one process with one thread.",
     ]
+    lines += [f"Machine: {machine}." for machine in comparison.machines]
     for versions in comparison.versions:
         lines += ["Versions: " + ", ".join(f"{k} {v}" for k, v in versions.items()) + "."]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _note(comparison: Comparison, clock: str) -> str:
+    """What is equal, and what the statistics of all environments leave out."""
+    ours = comparison.reference
+    text = "After the steps of each environment, deterministic: mean ± std (seeds)."
+    if clock == SECONDS:
+        text = (
+            f"Time of an environment: in which the median seed of {ours} took all steps. {ours} "
+            "counts with its last evaluation, others with their last one before that time, "
+            "deterministic: mean ± std (mean steps of it)."
+        )
+    for env in comparison.envs:
+        lacking = [algo for algo in comparison.algos if not comparison.n_seeds(env, algo)]
+        if lacking:
+            text += f" {env} is not in the aggregates: no run of {', '.join(lacking)} finished."
+    return text
+
+
+def _overview(comparison: Comparison, clock: str) -> str:
+    """Mean returns of all, one row for each environment."""
+    rows, unit = comparison.at(clock=clock), {STEPS: "steps", SECONDS: "seconds"}[clock]
+    lines = []
+    for env in comparison.envs:
+        budget = comparison.budgets[clock].get(env, math.nan)
+        cells = [env, "-" if math.isnan(budget) else f"{budget:.{int(clock == SECONDS)}f}"]
+        for algo in comparison.algos:
+            chosen = rows[(rows.env == env) & (rows.algo == algo)]
+            values = comparison.column(rows, env, algo)
+            count = len(values) if clock == STEPS else f"{chosen.step.mean():.0f}"
+            cells += [f"{values.mean():.2f} ± {values.std():.2f} ({count})" if len(values) else "-"]
+        lines.append(cells)
+    return table(["environment", unit, *comparison.algos], lines)
 
 
 def _results(comparison: Comparison, env: str) -> str:
@@ -89,64 +129,68 @@ def _results(comparison: Comparison, env: str) -> str:
     goal = "-" if threshold is None else f"{threshold:g}"
     head = ["algorithm", "seeds", "deterministic: mean ± std", "IQM", "stochastic: mean ± std"]
     head += ["IQM", f"reached {goal}", "steps to it", "seconds to it", "seconds", "steps trained"]
-    rows = []
-    for algo in comparison.algos:
-        cells: list[object] = [algo, len(comparison.column(env, algo))]
-        for mode in (DETERMINISTIC, STOCHASTIC):
-            values = comparison.column(env, algo, mode)
-            cells += [f"{values.mean():.2f} ± {values.std():.2f}", show(estimate(iqm, values), 2)]
-        curves = comparison.curves(env, algo)
-        last = curves[curves.step == comparison.steps[-1]]
-        if threshold is None:
-            cells += ["-"] * 3
-        else:
-            found = reached(curves, threshold)
-            cells += [f"{found.runs} of {len(last)}"]
-            cells += [
-                f"{x:.{digits}f}" if math.isfinite(x) else "-"
-                for x, digits in zip(found[1:], (0, 1), strict=True)
-            ]
-        cells += [f"{last.seconds.mean():.1f}", f"{last.timesteps.mean():.0f}"]
-        rows.append(cells)
+    rows = [_result(comparison, env, algo, threshold, len(head)) for algo in comparison.algos]
     notes = (
-        "Std over seeds. Steps and seconds to the threshold are medians over all seeds, - where "
+        f"After {comparison.steps(env)[-1]} steps. Std over seeds. Steps and seconds to the "
+        "threshold are medians over all seeds, - where half of them or more never reach it."
     )
-    return table(head, rows) + f"\n\n{notes}half of them or more never reach it."
+    return table(head, rows) + f"\n\n{notes}"
 
 
-def _aggregates(comparison: Comparison) -> str:
-    rows = []
-    for mode in (DETERMINISTIC, STOCHASTIC):
-        for algo in comparison.algos:
-            scores = comparison.scores(algo, mode)
-            estimates = [show(estimate(metric, scores)) for metric in METRICS.values()]
-            rows.append([algo, mode, len(scores), *estimates])
-    return (
-        table(["algorithm", "actions", "seeds", *METRICS], rows)
-        + "\n\nNormalised scores after training, of the seeds that finished on every environment."
-    )
-
-
-def _improvement(comparison: Comparison) -> str:
-    ours = comparison.reference
-    rows = [
-        [
-            f"{ours} over {algo}",
-            *(
-                show(
-                    estimate(
-                        improvement, comparison.scores(ours, mode), comparison.scores(algo, mode)
-                    )
-                )
-                for mode in (DETERMINISTIC, STOCHASTIC)
-            ),
+def _result(
+    comparison: Comparison, env: str, algo: str, threshold: float | None, width: int
+) -> list[object]:
+    """The row of a contender."""
+    n_seeds = comparison.n_seeds(env, algo)
+    asked = comparison.seeds.get(env, {}).get(algo, n_seeds)
+    cells: list[object] = [algo, n_seeds if asked == n_seeds else f"{n_seeds} of {asked}"]
+    if not n_seeds:
+        return cells + ["-"] * (width - 2)
+    for mode in MODES:
+        values = comparison.column(comparison.at(mode), env, algo)
+        cells += [f"{values.mean():.2f} ± {values.std():.2f}", show(estimate(iqm, values), 2)]
+    curves = comparison.curves(env, algo)
+    last = curves[curves.step == curves.step.max()]
+    if threshold is None:
+        cells += ["-"] * 3
+    else:
+        found = reached(curves, threshold)
+        cells += [f"{found.runs} of {n_seeds}"]
+        cells += [
+            f"{x:.{digits}f}" if math.isfinite(x) else "-"
+            for x, digits in zip(found[1:], (0, 1), strict=True)
         ]
-        for algo in comparison.algos
-        if algo != ours
-    ]
+    return [*cells, f"{last.cpu_seconds.mean():.1f}", f"{last.timesteps.mean():.0f}"]
+
+
+def _aggregates(comparison: Comparison, clock: str) -> str:
+    rows = []
+    for mode in MODES:
+        for algo in comparison.algos:
+            scores = comparison.scores(comparison.at(mode, clock), algo)
+            estimates = [show(estimate(metric, *scores)) for metric in METRICS.values()]
+            rows.append([algo, mode, sum(map(len, scores)), *estimates])
     return (
-        table(["probability of improvement", DETERMINISTIC, STOCHASTIC], rows)
-        + "\n\nThat a run of the one ends above a run of the other, averaged over environments."
+        table(["algorithm", "actions", "runs", *METRICS], rows)
+        + f"\n\nNormalised scores on {len(comparison.common)} of {len(comparison.envs)} "
+        "environments, which count alike."
+    )
+
+
+def _improvement(comparison: Comparison, clock: str) -> str:
+    ours, rows = comparison.reference, []
+    views = [comparison.at(mode, clock) for mode in MODES]
+    for algo in comparison.algos[1:]:
+        pairs = [(comparison.scores(view, ours), comparison.scores(view, algo)) for view in views]
+        cells = [show(estimate(improvement, *ours_, *theirs)) for ours_, theirs in pairs]
+        cells += [above(metric, *pair) for pair in pairs for metric in (mean, iqm)]
+        rows.append([f"{ours} over {algo}", *cells])
+    head = [f"probability of improvement, {mode}" for mode in MODES]
+    head += [f"{name} above, {mode}" for mode in MODES for name in ("mean", "IQM")]
+    return (
+        table(["", *head], rows)
+        + "\n\nThe probability that a run of the one ends above a run of the other, averaged over "
+        "environments, and the number of environments where its mean or IQM is above."
     )
 
 
@@ -162,18 +206,23 @@ def _ranges(comparison: Comparison) -> str:
         for env, found in comparison.ranges.items()
     ]
     return (
-        table(["environment", "random policy", "score 0", "score 1", "origin"], rows)
-        + f"\n\nThe random policy's is the mean return of {RANDOM_EPISODES} episodes; best and "
-        f"worst are means of one deterministic evaluation at any step. All evaluations: `{TABLE}`."
+        table(["environment", "random policy", "score 0", "score 1", "origin of score 1"], rows)
+        + f"\n\nThe random policy's is the mean return of {RANDOM_EPISODES} episodes "
+        f"(`python -m sb3_tdac.zoo.scores`). All evaluations: `{TABLE}`."
     )
 
 
 def _entries(comparison: Comparison) -> str:
     rows = [
-        [env, algo, f"`{settings['entry']}`"]
-        for env, found in comparison.settings.items()
-        for algo, settings in found.items()
+        [env, algo, comparison.settings[env][algo]["origin"], _entry(comparison, env, algo)]
+        for env in comparison.envs
+        for algo in comparison.algos
+        if algo in comparison.settings.get(env, {})
     ]
     return table(
-        ["environment", "algorithm", "rl_zoo3's entry; the rest is the constructor's default"], rows
+        ["environment", "algorithm", "from", "rl_zoo3's entry; the rest is the constructor's"], rows
     )
+
+
+def _entry(comparison: Comparison, env: str, algo: str) -> str:
+    return f"`{comparison.settings[env][algo]['entry']}`"
