@@ -534,11 +534,15 @@ def test_an_environment_that_one_contender_lacks_is_named(here: Path) -> None:
     assert table(text, "C")["ppo"]["seeds"] == "0"
 
 
-def test_evaluations_do_not_change_the_training(compared: Path) -> None:
-    folder = compared / OUT / "a2c" / "CartPole-v1_1"
+@pytest.mark.parametrize(
+    ("algo", "algorithm", "options"), [("a2c", A2C, {"ent_coef": 0.0}), ("tdac", TDAC, {})]
+)
+def test_evaluations_do_not_change_the_training(
+    algo: str, algorithm: type[A2C | TDAC], options: dict[str, float], compared: Path
+) -> None:
+    evaluated = algorithm.load(compared / OUT / algo / "CartPole-v1_1" / "CartPole-v1.zip")
     env = make_vec_env("CartPole-v1", 8, seed=0)
-    alone = A2C("MlpPolicy", env, ent_coef=0.0, seed=0, device="cpu").learn(200)
-    evaluated = A2C.load(folder / "CartPole-v1.zip", device="cpu")
+    alone = algorithm("MlpPolicy", env, seed=0, device="cpu", **options).learn(200)
     for name, value in alone.policy.state_dict().items():
         assert value.equal(evaluated.policy.state_dict()[name]), name
 
