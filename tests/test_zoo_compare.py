@@ -514,6 +514,17 @@ def test_unequal_evaluations_are_not_joined(
     assert said in error_line(capsys, "compare", "--from", "x", "y", "--out", "z")
 
 
+def test_what_older_versions_wrote_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pd.DataFrame({"env": ["A"], "algo": ["a2c"]}).to_csv("evaluations.csv.gz", index=False)
+    assert "has no column seed: it is of an older kind" in error_line(
+        capsys, "compare", "--from", "."
+    )
+    Path("comparison.json").write_text('{"command": "x"}')
+    assert "comparison.json is of an older kind" in error_line(capsys, "compare", "--from", ".")
+
+
 def test_a_seed_that_is_missing_on_one_environment_counts_on_the_others(here: Path) -> None:
     # Ranges 0 to 10 on both
     returns = {("A", "tdac"): [[0.0, 0.0], [0.0, 0.0], [0.0, 10.0]]}

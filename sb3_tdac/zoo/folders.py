@@ -17,6 +17,8 @@ def read(folder: Path) -> Comparison:
     :raises ValueError: if there is no comparison
     """
     record = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
+    if record and "commands" not in record:
+        raise ValueError(f"{folder / RECORD} is of an older kind: train in another folder")
     runs = [Run.read(path.parent) for path in sorted(folder.glob(f"*/*/{SETTINGS}"))]
     if record and runs:
         found = Comparison(**record)

@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import platform
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,8 @@ class Run:
             return False
         if not (self.folder / SETTINGS).is_file():
             raise ValueError(f"{self.folder} is no run of a comparison: choose another --out")
-        found = Run.read(self.folder)
+        settings = json.loads((self.folder / SETTINGS).read_text())["settings"]
+        found = replace(self, settings=settings)
         if found.settings == self.settings:
             return self.has_ended()
         if not found.has_ended():
@@ -111,7 +112,7 @@ class Run:
         :param folder: folder with a file of settings
         """
         record = json.loads((folder / SETTINGS).read_text())
-        known = {key: record.get(key) for key in ("env", "algo", "seed", "settings")}
+        known = {key: record[key] for key in ("env", "algo", "seed", "settings")}
         return cls(folder.parent.parent, **known)
 
     def used_versions(self) -> dict[str, str]:
