@@ -63,7 +63,7 @@ class TDACPolicy(ActorCriticPolicy):
         lr_schedule: Schedule,
         critic_lr_schedule: Schedule | None = None,
         net_arch: list[int] | dict[str, list[int]] | None = None,
-        activation_fn: type[nn.Module] = nn.Tanh,
+        activation_fn: type[nn.Module] = nn.ReLU,
         ortho_init: bool = True,
         features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
         features_extractor_kwargs: dict[str, Any] | None = None,
@@ -74,7 +74,7 @@ class TDACPolicy(ActorCriticPolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
         critic_optimizer_class: type[torch.optim.Optimizer] | None = None,
         critic_optimizer_kwargs: dict[str, Any] | None = None,
-        std_bounds: tuple[float, float] = (0.2, 1.0),
+        std_bounds: tuple[float, float] = (0.2, 0.7),
         std_init: float = 0.5,
         scale_actions: bool = True,
     ):

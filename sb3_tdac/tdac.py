@@ -43,8 +43,9 @@ from sb3_tdac.transitions import TransitionBuffer, Transitions
 
 #: Rows of an update where ``n_steps`` is not given.
 DEFAULT_BATCH = 32
-#: Transitions after which ``normalize_reward`` forgets what returns were like.
-RETURN_MEMORY = 1_000
+#: ``normalize_reward`` remembers the returns of this part of the training so far, at least so many:
+#: soon after a bad start it has forgotten how bad, and later its scale no longer wanders.
+RETURN_SHARE, RETURN_MEMORY = 0.1, 1_000
 #: Keyword arguments that turn every departure from the text off: (4.19)-(4.26) and nothing else.
 TEXTBOOK: dict[str, Any] = dict(
     critic_learning_rate=None,
@@ -118,15 +119,15 @@ class TDAC(TwoOptimizerAlgorithm):
         self,
         policy: str | type[TDACPolicy],
         env: GymEnv | str | None,
-        learning_rate: ScheduleArgument = "lin_2e-3",
-        critic_learning_rate: ScheduleArgument | None = "lin_5e-3",
-        actor_warmup: float = 0.1,
+        learning_rate: ScheduleArgument = "lin_3e-3",
+        critic_learning_rate: ScheduleArgument | None = "lin_4e-3",
+        actor_warmup: float = 0.3,
         n_steps: int | None = None,
-        gamma: float = 0.97,
-        ent_coef: ScheduleArgument = "lin_0.3",
-        max_grad_norm: float | None = 0.1,
+        gamma: float = 0.96,
+        ent_coef: ScheduleArgument = "lin_0.01",
+        max_grad_norm: float | None = 0.2,
         normalize_advantage: bool = False,
-        scale_advantage: bool = True,
+        scale_advantage: bool = False,
         normalize_reward: bool = True,
         normalize_observation: bool = True,
         critic_gradient: Literal["semi", "residual"] = "semi",
@@ -298,6 +299,7 @@ class TDAC(TwoOptimizerAlgorithm):
 
     def _normalize_rewards(self, rollout_buffer: TransitionBuffer) -> None:
         """Divide the rewards by the root mean square of recent discounted returns, clip to +-10."""
+        self.return_stats.memory = max(RETURN_MEMORY, RETURN_SHARE * self.num_timesteps)
         if self._kernels is not None:
             self._kernels.normalize_rewards(
                 rollout_buffer, self._discounted_return, self.return_stats

@@ -10,6 +10,7 @@ from environments import Steps
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import nn
 
 from sb3_tdac import TDAC
 from sb3_tdac.fast import library
@@ -57,8 +58,10 @@ class Record(BaseCallback):
 
 
 def build(fast_path: bool, env: Any = None, policy: str = "MlpPolicy", **options: Any) -> TDAC:
-    options = dict(n_steps=N_STEPS, seed=3, device="cpu") | options
-    options["policy_kwargs"] = dict(net_arch=[8, 8]) | options.get("policy_kwargs", {})
+    options = dict(n_steps=N_STEPS, seed=3, device="cpu", scale_advantage=True) | options
+    options["policy_kwargs"] = dict(net_arch=[8, 8], activation_fn=nn.Tanh) | options.get(
+        "policy_kwargs", {}
+    )
     return TDAC(policy, steps_env() if env is None else env, fast_path=fast_path, **options)
 
 

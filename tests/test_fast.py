@@ -41,7 +41,7 @@ CASES: dict[str, Any] = {
     "std at its lower bound": dict(policy_kwargs=dict(std_init=0.3, std_bounds=(0.3, 1.0))),
     "long memory": dict(policy_kwargs=dict(optimizer_kwargs=dict(betas=(0.9, 0.9999)))),
     "two rows": dict(n_steps=1),
-    "wide": dict(policy_kwargs=dict(net_arch=[64, 61]), n_envs=5),
+    "wide": dict(policy_kwargs=dict(net_arch=[64, 61], activation_fn=nn.Tanh), n_envs=5),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 every_space = pytest.mark.parametrize("space", ACTION_SPACES)
@@ -75,7 +75,7 @@ def test_twenty_updates_equal_those_of_autograd(case: str, space: str) -> None:
     before = state(models[0])
     general, fast = (actions_of(model, 20) for model in models)
     assert models[0]._kernels is None and models[1]._kernels is not None
-    np.testing.assert_allclose(fast, general, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(fast, general, rtol=2e-6, atol=1e-6)
     after = [state(model) for model in models]
     assert_near(*after)
     parameters = [name for name in before if name.startswith("/policy/")]
@@ -160,7 +160,7 @@ def test_returns_are_the_same_in_distribution() -> None:
         returns.append([])
         for seed in range(4 * fast_path, 4 * fast_path + 4):
             env = make_vec_env("CartPole-v1", 8, seed=seed)
-            model = TDAC("MlpPolicy", env, seed=seed, fast_path=fast_path).learn(4_000)
+            model = TDAC("MlpPolicy", env, seed=seed, fast_path=fast_path).learn(8_000)
             returns[-1].append(float(np.mean([info["r"] for info in model.ep_info_buffer][-30:])))
 
     assert min(map(np.mean, returns)) > 60.0  # 20: nothing learned

@@ -65,7 +65,10 @@ def tdac_parameters(
     optimizer_class, optimizer_kwargs, learning_rate = OPTIMIZERS[optimizer]
     settings = TEXTBOOK | dict(critic_first=False, loss_reduction="mean", fast_path=fast_path)
     settings["policy_kwargs"] = TEXTBOOK["policy_kwargs"] | dict(
-        optimizer_class=optimizer_class, optimizer_kwargs=optimizer_kwargs, **policy_kwargs
+        activation_fn=nn.Tanh,
+        optimizer_class=optimizer_class,
+        optimizer_kwargs=optimizer_kwargs,
+        **policy_kwargs,
     )
     return trained_parameters(
         *(TDAC, env_id, n_envs),
