@@ -11,8 +11,11 @@ import sb3_tdac
 
 PACKAGE = Path(sb3_tdac.__file__).parent
 ORDER = [
+    "version",
     "equations",
     "checks",
+    "files",
+    "saving",
     "schedules",
     "distributions",
     "running",
