@@ -15,6 +15,7 @@ ORDER = [
     "equations",
     "checks",
     "files",
+    "callbacks",
     "saving",
     "schedules",
     "distributions",
