@@ -30,6 +30,8 @@ ModelPath: TypeAlias = str | pathlib.Path | io.BufferedIOBase
 FORMAT = 1
 #: Entries that a model of TDAC has and one of SB3's own classes has not.
 ENTRIES = {"data", "policy.pth", "policy.critic_optimizer.pth"}
+#: The last entry but one of any model of SB3, with its version.
+OF_SB3 = "_stable_baselines3_version"
 #: What building a model raises if its file was written with other versions.
 MISFITS = (ImportError, AttributeError, LookupError, RuntimeError, EOFError, pickle.PickleError)
 REMEDIES = {
@@ -151,16 +153,18 @@ def settings(file: io.BufferedIOBase, path: Any) -> dict[str, Any]:
             names, damaged = {*archive.namelist()}, archive.testzip()
             if damaged is not None:
                 raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+            if OF_SB3 not in names:  # in one that was cut, zipfile may find an archive within
+                raise zipfile.BadZipFile(f"it has no {OF_SB3}")
             found: dict[str, Any] = json.loads(archive.read("data")) if ENTRIES <= names else {}
     except Exception as error:  # whatever zipfile and json make of damaged bytes
         raise ValueError(
             f"path must be a model saved by TDAC.save, got {path}: it is damaged, cut off or "
             f"something else ({type(error).__name__}: {error}; {written_with(file)})"
         ) from error
-    if not ENTRIES <= names:
+    if not found:
         raise ValueError(
-            "path must be a model saved by TDAC.save, got one of another class, or some other "
-            f"archive: {path} ({written_with(file)})"
+            f"path must be a model saved by TDAC.save, got one of another class: {path} "
+            f"({written_with(file)})"
         )
     if found.get("_origin", {}).get("format", 0) > FORMAT:
         raise ValueError(
