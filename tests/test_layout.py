@@ -38,6 +38,7 @@ ORDER = [
     "zoo.__init__",
     "zoo.study",
     "zoo.manager",
+    "zoo.resume",
     "zoo.mends",
     "zoo.commands",
     "zoo.worker",
