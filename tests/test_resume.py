@@ -110,7 +110,7 @@ def test_a_model_that_was_trained_on_after_load_saves_the_generators_of_now(
     tmp_path: Path,
 ) -> None:
     fresh().learn(32).save(tmp_path / "model")
-    model = TDAC.load(tmp_path / "model", restorable_envs()).learn(32)
+    model = TDAC.load(tmp_path / "model", restorable_envs()).learn(48)
     model.save(tmp_path / "model")
     now = torch.get_rng_state()
     torch.manual_seed(5)
