@@ -21,6 +21,7 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
     #: Of torch's generators, by device, as the file says; ``None`` once training went on.
     _random_states: dict[str, str] | None = None
     _origin: dict[str, Any]
+    _is_in_rollout = False
 
     def save(
         self,
@@ -49,8 +50,8 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
         """Go on with the training that was interrupted, as if it had not been.
 
         After ``load``, torch's global generators are set to where they were when the file was
-        saved. The environment is reset, unless it was loaded with ``force_reset=False``, for one
-        that can restore its own state.
+        saved. The environment is reset where the rollout was broken off, and after ``load``, but
+        with ``force_reset=False``, which is for one that can restore its own state.
 
         :param total_timesteps: further environment steps, over all environments; ``None``: those
             that are left of the last call of ``learn``, so that its schedules go on to their end
@@ -78,6 +79,8 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         self._random_states = None
+        if self._is_in_rollout:  # it was broken off: the environments went on from _last_obs
+            self._last_obs, self._is_in_rollout = None, False
         return super()._setup_learn(*args, **kwargs)
 
     def _states_now(self) -> dict[str, str]:

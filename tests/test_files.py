@@ -11,6 +11,7 @@ import stat
 import sys
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,17 @@ def test_names_are_those_of_sb3(model: TDAC, tmp_path: Path, name: str) -> None:
         one.save(where / name)
         found.append([path.relative_to(where) for path in where.rglob("*") if path.is_file()])
     assert found[0] == found[1] and len(found[0]) == 1
+
+
+def test_a_reader_sees_whole_files_while_others_write(tmp_path: Path) -> None:
+    models, path = [small_model(), small_model()], tmp_path / "model"
+    models[0].save(path)
+    with ThreadPoolExecutor() as writers:
+        writing = [writers.submit(lambda m: [m.save(path) for _ in range(10)], m) for m in models]
+        while not all(task.done() for task in writing):
+            assert same(state(TDAC.load(path)), state(models[0]))
+        assert [task.exception() for task in writing] == [None, None]
+    assert [file.name for file in tmp_path.iterdir()] == ["model.zip"]
 
 
 def test_what_is_killed_while_it_saves_leaves_a_whole_file() -> None:

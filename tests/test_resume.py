@@ -3,6 +3,7 @@
 import multiprocessing
 import pickle
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,13 +156,15 @@ def test_an_environment_that_cannot_be_restored_starts_new_episodes(tmp_path: Pa
 
 
 class FirstStep(BaseCallback):
-    """Steps since the start of the episode, in the first step of training."""
+    """What the first step of training started from, and steps since the start of the episode."""
 
     elapsed: list[int] | None = None
+    observation: Any
 
     def _on_rollout_end(self) -> None:
         if self.elapsed is None:
             self.elapsed = self.model.rollout_buffer.elapsed_steps[0].tolist()
+            self.observation = self.model.rollout_buffer.observations[0].copy()
 
     def _on_step(self) -> bool:
         return True
@@ -187,6 +190,23 @@ def test_an_interrupted_model_is_intact_and_resumes(
     loaded = TDAC.load(tmp_path / "model", restorable_envs())
     assert same(state(loaded), state(model))
     assert loaded.resume().num_timesteps == 328 and model.resume().num_timesteps == 328
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt], ids=["callback", "error"])
+@pytest.mark.parametrize("is_saved", [False, True], ids=["in memory", "from a file"])
+def test_what_was_stopped_in_a_rollout_goes_on_with_new_episodes(
+    tmp_path: Path, error: type[BaseException] | None, is_saved: bool
+) -> None:
+    """The environments are one step ahead of the last observation that SB3 keeps."""
+    model, first = fresh(), FirstStep()
+    with suppress(KeyboardInterrupt):
+        model.learn(PLAN, Stop(100, error))  # after 2 of 8 steps
+    if is_saved:
+        model.save(tmp_path / "model")
+        model = TDAC.load(tmp_path / "model", model.get_env(), force_reset=False)
+    model.resume(16, callback=first)
+    assert first.elapsed == [0, 0]
+    assert (first.observation[:, 1] == 0).all()  # steps of the episode, by the environment
 
 
 def test_ctrl_c_ends_learn_and_leaves_a_model_that_learns_on() -> None:

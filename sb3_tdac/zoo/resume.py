@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import re
 import warnings
 import zipfile
@@ -151,7 +152,7 @@ class ResumingManager(ZooManager):
         ranks = [int(match[0]) for path in monitors if (match := re.match(r"\d+", path.name))]
         self.first_rank = max(ranks, default=-1) + 1
         for path in monitors:
-            cut_monitor(path, settings["_origin"]["time"])
+            cut_monitor(path, settings.get("_origin", {}).get("time", math.inf))
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Those of the run, whatever its configuration file says now."""
