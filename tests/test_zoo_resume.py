@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from stable_baselines3.common.monitor import load_results
+from stable_baselines3.common.vec_env import DummyVecEnv
 from test_zoo_commands import error_line
 
 from sb3_tdac import TDAC
@@ -15,8 +16,8 @@ from sb3_tdac.zoo.cli import main
 
 ENV = "CartPole-v1"
 RUN = Path("logs") / "tdac" / f"{ENV}_1"
-#: 30 updates of 32 rows in two environments; checkpoints and evaluations every ten.
-BUDGET = "-n 960 --save-freq 320 --eval-freq 320 --eval-episodes 2 --seed 1 -params n_envs:2"
+#: 30 updates of 32 rows in two environments; a checkpoint after every ten.
+BUDGET = "-n 960 --save-freq 320 --eval-freq 240 --eval-episodes 2 --seed 1 -params n_envs:2"
 TRAIN = ["train", "--env", ENV, *BUDGET.split(), "normalize:True"]
 
 
@@ -69,6 +70,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert train(SystemExit(9), 800)[0] == 9
+        (RUN / "best_model.zip").unlink()  # it may be newer than the checkpoint, or not
     return folder
 
 
@@ -96,13 +98,12 @@ def test_evaluations_go_on_and_none_is_made_twice(here: Path) -> None:
     file = RUN / "evaluations.npz"
     with np.load(file) as stored:
         before = {name: stored[name] for name in stored}
-    later = {name: np.concatenate([rows, rows[-1:] + 160]) for name, rows in before.items()}
-    np.savez(file, **later)  # one after the checkpoint
+    assert before["timesteps"].tolist() == [240, 480, 720]  # the last is after the checkpoint
     resume()
     with np.load(file) as stored:
-        assert stored["timesteps"].tolist() == [320, 640, 960]
-        np.testing.assert_array_equal(stored["results"][:2], before["results"])
-        np.testing.assert_array_equal(stored["ep_lengths"][:2], before["ep_lengths"])
+        assert stored["timesteps"].tolist() == [240, 480, 720, 960]
+        for name in ("results", "ep_lengths"):
+            np.testing.assert_array_equal(stored[name][:2], before[name][:2])
 
 
 def test_episodes_are_appended_and_no_step_is_counted_twice(here: Path) -> None:
@@ -118,15 +119,39 @@ def test_episodes_are_appended_and_no_step_is_counted_twice(here: Path) -> None:
     assert load_results(str(RUN)).t.is_monotonic_increasing
 
 
+def test_environments_get_seeds_that_they_have_not_had(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeds of the run were 1 and 2; the last that ``reset`` uses are 3 and 4."""
+    envs: list[tuple[DummyVecEnv, int]] = []
+    monkeypatch.setattr(DummyVecEnv, "seed", lambda env, seed: envs.append((env, seed)))
+    resume()
+    training = envs[-1][0]
+    assert [seed for env, seed in envs if env is training][-1] == 3
+
+
 def test_normalization_statistics_are_those_of_the_checkpoint(here: Path) -> None:
     resume()
     statistics = pickle.loads((RUN / ENV / "vecnormalize.pkl").read_bytes())
     resets = 2 * 2  # two environments, at the start and when it was resumed
     assert statistics.obs_rms.count == pytest.approx(960 + resets)
+
+
+def test_the_best_model_counts_with_its_statistics(here: Path) -> None:
+    (RUN / "rl_model_320_steps.zip").unlink()
+    (RUN / "rl_model_640_steps.zip").rename(RUN / "best_model.zip")
+    statistics = RUN / ENV / "vecnormalize.pkl"
+    (RUN / "rl_model_vecnormalize_640_steps.pkl").rename(statistics)
+    assert len(resume()) == 10
+    assert pickle.loads(statistics.read_bytes()).obs_rms.count == pytest.approx(964)
+
+
+def test_a_model_without_its_statistics_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (RUN / "rl_model_vecnormalize_640_steps.pkl").unlink()
-    (RUN / f"{ENV}.zip").unlink()
-    (RUN / "rl_model_960_steps.zip").unlink()
-    assert main(["train", "--resume", str(RUN)]) == 1
+    line = error_line(capsys, "train", "--resume", str(RUN))
+    assert "rl_model_vecnormalize_640_steps.pkl is missing" in line
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(
