@@ -57,39 +57,39 @@ def origin() -> dict[str, Any]:
     )
 
 
-def write(path: ModelPath, content: bytes, suffix: str = ".zip") -> None:
+def write(path: ModelPath, content: bytes) -> None:
     """Write a file, or leave the one that is there as it is.
 
     A process that is killed may leave a hidden file ``.NAME.….tmp`` beside it.
 
-    :param path: file; ``suffix`` is added to a name without one, missing folders are made, and
+    :param path: file; ``.zip`` is added to a name without a suffix, missing folders are made, and
         where a folder has the name, ``_2`` is added to it, all as SB3 does; or an open file
     :param content: of the file
-    :param suffix: of a file without one
     :raises OSError: if it cannot be written, naming the file and the remedy
     """
     if not isinstance(path, str | pathlib.Path):
         open_path(path, "w").write(content)
         return
-    target = _target(pathlib.Path(path), suffix)
     try:
-        if not target.parent.exists():
-            warnings.warn(f"Folder {target.parent} is made: it did not exist", stacklevel=3)
-            target.parent.mkdir(exist_ok=True, parents=True)
-        _replace(target, content)
+        _replace(_target(pathlib.Path(path)), content)
     except OSError as error:
         remedy = REMEDIES.get(error.errno or 0, "save to another place")
-        text = f"{error.strerror or error}: the model was not saved, and a file that was there is "
-        raise OSError(error.errno, f"{text}unchanged; {remedy}", str(target)) from error
+        text = f"{error.strerror or error}: it was not written, and a file that was there is "
+        raise OSError(error.errno, f"{text}unchanged; {remedy}", str(path)) from error
 
 
-def _target(path: pathlib.Path, suffix: str) -> pathlib.Path:
+def _target(path: pathlib.Path) -> pathlib.Path:
+    """The file that is meant, in a folder that exists."""
     if not path.suffix:
-        path = pathlib.Path(f"{path}{suffix}")
+        path = pathlib.Path(f"{path}.zip")
     if path.is_dir():
         warnings.warn(f"{path} is a folder: the model is saved to {path}_2", stacklevel=4)
         path = pathlib.Path(f"{path}_2")
-    return path.resolve()  # a link stays one
+    path = path.resolve()  # a link stays one
+    if not path.parent.exists():
+        warnings.warn(f"Folder {path.parent} is made: it did not exist", stacklevel=4)
+        path.parent.mkdir(exist_ok=True, parents=True)
+    return path
 
 
 def _replace(target: pathlib.Path, content: bytes) -> None:

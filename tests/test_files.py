@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import pickle
+import resource
 import stat
 import sys
 import zipfile
@@ -74,6 +75,22 @@ def test_the_remedy_fits_the_error(model: TDAC, tmp_path: Path) -> None:
     for code, remedy in ((28, "free some space"), (13, "a folder that you may write to")):
         with failing("write", OSError(code, "no")), pytest.raises(OSError, match=remedy):
             model.save(tmp_path / "model")
+
+
+def test_a_file_that_the_system_cuts_short_does_not_take_the_place_of_the_old_one(
+    model: TDAC, tmp_path: Path
+) -> None:
+    """With a real limit, of 10 kB."""
+    path = tmp_path / "model.zip"
+    path.write_bytes(b"the old one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*save to another place"):
+            model.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"the old one" and [*tmp_path.iterdir()] == [path]
 
 
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
