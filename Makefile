@@ -1,14 +1,20 @@
 # make demo: train TDAC on Pendulum-v1, evaluate it, and leave model, curve and animation in logs/
 # make test: all tests, ruff and mypy
+# make test-oldest: the tests on the oldest versions that pyproject.toml allows, without rl_zoo3, which
+# needs newer ones; their tests say that they are skipped
 # Each sets itself up: PYTHON makes the virtual environment, TORCH is the one constraint on what is
 # installed in it. It is pinned because a bare `torch` may bring several GB of CUDA.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 
+OLDEST := stable-baselines3==2.7.0 gymnasium==1.1.0 numpy==1.26.0
+
 VENV := .venv
 INSTALLED := $(VENV)/installed
+OLDEST_VENV := .venv-oldest
+OLDEST_INSTALLED := $(OLDEST_VENV)/installed
 
-.PHONY: demo test clean
+.PHONY: demo test test-oldest clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python examples/quickstart.py
@@ -19,11 +25,20 @@ test: $(INSTALLED)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest
 
+test-oldest: $(OLDEST_INSTALLED)
+	$(OLDEST_VENV)/bin/pytest --doctest-ignore-import-errors -rs
+
 $(INSTALLED): pyproject.toml Makefile hatch_build.py sb3_tdac/fast/kernels.c
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)/bin/python -m pip install --quiet "$(TORCH)" --editable ".[dev]"
 	touch $(INSTALLED)
 
+$(OLDEST_INSTALLED): pyproject.toml Makefile hatch_build.py sb3_tdac/fast/kernels.c
+	$(PYTHON) -m venv $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(OLDEST_VENV)/bin/python -m pip install --quiet "$(TORCH)" $(OLDEST) --editable ".[test]"
+	touch $(OLDEST_INSTALLED)
+
 clean:
-	rm -rf $(VENV) logs
+	rm -rf $(VENV) $(OLDEST_VENV) logs

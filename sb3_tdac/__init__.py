@@ -2,6 +2,6 @@
 
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 from sb3_tdac.tdac import TDAC, TEXTBOOK
+from sb3_tdac.version import __version__
 
-__version__ = "0.1.0"
 __all__ = ["TDAC", "TEXTBOOK", "CnnPolicy", "MlpPolicy", "MultiInputPolicy", "__version__"]

@@ -2,14 +2,12 @@
 
 import copy
 import inspect
-import io
-import pathlib
 from typing import Any, TypeVar
 
 import torch
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.torch_layers import (
     CombinedExtractor,
     FlattenExtractor,
@@ -21,15 +19,11 @@ from stable_baselines3.common.utils import check_for_correct_spaces, update_lear
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from torch import nn
 
-from sb3_tdac.checks import (
-    check_integer,
-    check_model_file,
-    check_observation,
-    check_real,
-    check_spaces,
-)
+from sb3_tdac import files
+from sb3_tdac.checks import check_integer, check_observation, check_real, check_spaces
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.running import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
+from sb3_tdac.saving import ResumableAlgorithm
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
 
 #: Layers that do the same in training and evaluation.
@@ -42,7 +36,7 @@ MODELESS = (
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound="TwoOptimizerAlgorithm")
 
 
-class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
+class TwoOptimizerAlgorithm(ResumableAlgorithm):
     """SB3's on-policy algorithm with an actor and a critic that have an optimizer each.
 
     It takes unbounded actions, has schedules for both learning rates and ``ent_coef``, and leaves a
@@ -166,7 +160,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
 
     def set_parameters(
         self,
-        load_path_or_dict: str | TensorDict,
+        load_path_or_dict: files.ModelPath | TensorDict,
         exact_match: bool = True,
         device: torch.device | str = "auto",
     ) -> None:
@@ -175,9 +169,12 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         :param load_path_or_dict: file, or what ``get_parameters`` returned
         :param exact_match: require all of them
         :param device: where to load a file
-        :raises ValueError: if a name is unknown or missing
+        :raises ValueError: if a name is unknown or missing, or the file is damaged
         :raises RuntimeError: if tensors are missing or have other shapes
         """
+        if not isinstance(load_path_or_dict, dict):
+            with files.opened(load_path_or_dict) as file:
+                _, load_path_or_dict, _ = load_from_zip_file(file, load_data=False, device=device)
         before = copy.deepcopy(self.get_parameters())
         try:
             super().set_parameters(load_path_or_dict, exact_match, device)
@@ -188,7 +185,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     @classmethod
     def load(
         cls: type[SelfAlgorithm],
-        path: str | pathlib.Path | io.BufferedIOBase,
+        path: files.ModelPath,
         env: GymEnv | None = None,
         device: torch.device | str = "auto",
         custom_objects: dict[str, Any] | None = None,
@@ -196,18 +193,20 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         force_reset: bool = True,
         **kwargs: Any,
     ) -> SelfAlgorithm:
-        """Build a model from a file, as SB3 does.
+        """Build a model from a file, as SB3 does, after a check that the file is undamaged.
 
-        :param path: file, with or without ``.zip``
+        :param path: file, with or without ``.zip``, or an open one
         :param env: environment to continue with; ``None`` is enough to predict
         :param device: where to put it
         :param custom_objects: what to use in the place of stored objects
         :param print_system_info: print the versions it was saved with
-        :param force_reset: reset the environment before training
+        :param force_reset: reset the environment before training; False: it is in the state that
+            the model was saved in
         :param kwargs: arguments of the constructor to change
         :return: the model
         :raises TypeError: if a keyword is no argument of the constructor
-        :raises ValueError: if the file is not a TDAC model
+        :raises ValueError: if the file is damaged, or not a TDAC model of this version
+        :raises OSError: if it cannot be opened
         """
         ours = [k for k in cls.__mro__ if issubclass(k, TwoOptimizerAlgorithm)]
         constructors = [vars(k)["__init__"] for k in ours if "__init__" in vars(k)]
@@ -217,10 +216,10 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
             raise TypeError(f"load() got unexpected keyword arguments {sorted(unknown)}")
         if "stats_window_size" in kwargs:
             kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")
-        check_model_file(path)
-        return super().load(
-            path, env, device, custom_objects, print_system_info, force_reset, **kwargs
-        )
+        with files.opened(path) as file:
+            return super().load(
+                file, env, device, custom_objects, print_system_info, force_reset, **kwargs
+            )
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         statistics = ["return_stats", "advantage_stats"]

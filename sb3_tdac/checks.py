@@ -1,10 +1,7 @@
 """Checks of what a user passes: each error names the argument, the value and the remedy."""
 
-import io
 import math
-import pathlib
 import sys
-import zipfile
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -14,7 +11,6 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
     CombinedExtractor,
@@ -220,26 +216,6 @@ def check_norms(norms: Sequence[Any]) -> None:
                 f"the norm of a gradient is {float(norm)}: lower learning_rate and "
                 "critic_learning_rate, or scale the rewards; the parameters are those before it"
             )
-
-
-def check_model_file(path: str | pathlib.Path | io.BufferedIOBase) -> None:
-    """Refuse a file that TDAC did not save.
-
-    :raises ValueError: if it is no SB3 model, or one of another algorithm
-    """
-    file = open_path(path, "r", suffix="zip")
-    try:
-        with zipfile.ZipFile(file) as archive:
-            is_tdac = {"data", "policy.critic_optimizer.pth"} <= set(archive.namelist())
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"path must be a model saved by TDAC.save, got {path}: {error}") from error
-    finally:
-        if file is not path:
-            file.close()
-    if not is_tdac:
-        raise ValueError(
-            f"path must be a model saved by TDAC.save, got one of another class: {path}"
-        )
 
 
 def check_std(std_bounds: tuple[float, float], std_init: float) -> None:

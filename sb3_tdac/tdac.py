@@ -262,6 +262,7 @@ class TDAC(TwoOptimizerAlgorithm):
         self._set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
+        self._is_in_rollout = True
         for _ in range(n_rollout_steps):
             obs_tensor = obs_as_tensor(self._last_obs, self.device)
             clipped_actions = actions = self._sample(obs_tensor)
@@ -279,6 +280,7 @@ class TDAC(TwoOptimizerAlgorithm):
             self._elapsed_steps = np.where(self._last_episode_starts, 0, self._elapsed_steps + 1)
             rollout_buffer.add(self._last_obs, actions, rewards, dones, infos, self._elapsed_steps)
             self._last_obs, self._last_episode_starts = new_obs, dones
+        self._is_in_rollout = False
         rollout_buffer.finish(new_obs)
         if self.normalize_reward:
             self._normalize_rewards(rollout_buffer)

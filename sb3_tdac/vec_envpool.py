@@ -17,7 +17,7 @@ BOOKKEEPING = ("env_id", "players", "elapsed_step")  # EnvPool's own, in each in
 NO_LIMIT = 2**31 - 1
 
 
-class MaskedPool(VectorWrapper[Any, Any, Any, Any, Any]):
+class MaskedPool(VectorWrapper):  # in gymnasium 1.1 it is not generic
     """An EnvPool that resets some environments on request, as gymnasium's ``DISABLED`` mode does.
 
     EnvPool by itself resets in the step after an episode's end. And it calls every end at the

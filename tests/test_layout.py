@@ -11,8 +11,12 @@ import sb3_tdac
 
 PACKAGE = Path(sb3_tdac.__file__).parent
 ORDER = [
+    "version",
     "equations",
     "checks",
+    "files",
+    "callbacks",
+    "saving",
     "schedules",
     "distributions",
     "running",
@@ -34,6 +38,7 @@ ORDER = [
     "zoo.__init__",
     "zoo.study",
     "zoo.manager",
+    "zoo.resume",
     "zoo.mends",
     "zoo.commands",
     "zoo.worker",

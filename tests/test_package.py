@@ -1,6 +1,7 @@
 """The wheel holds what a user needs and nothing else."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,15 @@ def wheel_of(folder: Path, **environment: str) -> tuple[str, set[str]]:
     subprocess.run([*build, str(source)], check=True, capture_output=True, env=environment)
     (wheel,) = folder.glob("*.whl")
     return wheel.name, set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_oldest_versions_that_are_allowed_are_those_that_are_tested() -> None:
+    (line,) = re.findall(r"^OLDEST := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    pins = dict(pin.split("==") for pin in line.split())
+    assert set(pins) == {"stable-baselines3", "gymnasium", "numpy"}
+    for name, version in pins.items():
+        assert f'"{name}>={version},<' in (ROOT / "pyproject.toml").read_text()
+        assert f"{name} {version}" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.skipif(

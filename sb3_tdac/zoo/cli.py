@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 #: Command: what it does, and the module and function that take the rest of the command line.
 COMMANDS = {
-    "train": ("train an agent, or search hyperparameters with -optimize", "commands:train"),
+    "train": ("train an agent, or go on with one: --resume RUN", "commands:train"),
     "sweep": ("search hyperparameters with several processes", "sweep:sweep"),
     "compare": ("train several algorithms, with statistics", "compare:compare"),
     "enjoy": ("watch a trained agent", "commands:enjoy"),

@@ -10,6 +10,7 @@ import runpy
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -17,13 +18,24 @@ from sb3_tdac.zoo import ALGO, mends, register
 
 
 def train(options: list[str], manager: Callable[..., Any] | None = None) -> None:
-    """Train an agent, or search hyperparameters.
+    """Train an agent, search hyperparameters, or go on with a run that was interrupted.
 
-    :param options: of rl_zoo3's ``train``
+    :param options: of rl_zoo3's ``train``, or ``--resume`` and the folder of the run
     :param manager: class with the interface of rl_zoo3's ``ExperimentManager``; ``None``: ours
+    :raises ValueError: if ``--resume`` comes with other options
     """
     register()
     from sb3_tdac.zoo.manager import ZooManager
+    from sb3_tdac.zoo.resume import resume
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--resume", type=Path)
+    run, others = parser.parse_known_args(options)
+    if run.resume is not None:
+        if others:
+            raise ValueError(f"--resume takes the run's own options: remove {' '.join(others)}")
+        resume(run.resume)
+        return
 
     _train(options, manager or ZooManager)
 

@@ -150,7 +150,7 @@ class RunManager(ZooManager):
 
     def create_callbacks(self) -> None:
         """Ours in the place of rl_zoo3's, whose steps depend on the number of environments."""
-        super().create_callbacks()  # type: ignore[no-untyped-call]
+        super().create_callbacks()
         env = self.create_envs(self.run.settings["eval_episodes"], eval_env=True)
         self.evaluation = Evaluation(self.run, env)
         self.callbacks.append(self.evaluation)

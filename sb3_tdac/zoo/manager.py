@@ -3,15 +3,20 @@
 import argparse
 import inspect
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import optuna
+from rl_zoo3 import exp_manager
 from rl_zoo3.exp_manager import ExperimentManager
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER
+from stable_baselines3.common import callbacks
 
 import sb3_tdac
 from sb3_tdac import TDAC
+from sb3_tdac.callbacks import CheckpointCallback
 from sb3_tdac.zoo import ALGO
 from sb3_tdac.zoo.study import opened
 
@@ -92,6 +97,25 @@ class ZooManager(ExperimentManager):
             return super()._preprocess_schedules(hyperparams)
         schedules = {key: schedule(hyperparams[key]) for key in SCHEDULES if key in hyperparams}
         return {**hyperparams, **schedules}
+
+    def create_callbacks(self) -> None:
+        """rl_zoo3's, with checkpoints that can be resumed."""
+        ours = partial(CheckpointCallback, save_vecnormalize=True)
+        used = ours if self.algo == ALGO else callbacks.CheckpointCallback
+        with mock.patch.object(exp_manager, "CheckpointCallback", used):
+            super().create_callbacks()  # type: ignore[no-untyped-call]
+
+    def learn(self, model: Any) -> None:
+        """Train, and say how to go on if it was stopped.
+
+        :param model: to train
+        """
+        super().learn(model)
+        if self.algo == ALGO and model.num_timesteps < model._total_timesteps:
+            print(
+                f"Stopped after {model.num_timesteps} of {model._total_timesteps} steps: "
+                f"sb3-tdac train --resume {self.save_path} goes on"
+            )
 
     def load_trial(
         self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True

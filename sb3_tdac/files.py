@@ -1,0 +1,194 @@
+"""Model files: written whole or not at all, and read only after every byte was checked."""
+
+import errno
+import io
+import json
+import os
+import pathlib
+import pickle
+import platform
+import re
+import secrets
+import shutil
+import time
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeAlias
+
+import gymnasium
+import numpy as np
+import stable_baselines3
+import torch
+from stable_baselines3.common.save_util import open_path
+
+from sb3_tdac.version import __version__
+
+ModelPath: TypeAlias = str | pathlib.Path | io.BufferedIOBase
+#: Raised when a model is saved in a way that earlier versions would misread.
+FORMAT = 1
+#: Entries that a model of TDAC has and one of SB3's own classes has not.
+ENTRIES = {"data", "policy.pth", "policy.critic_optimizer.pth"}
+#: The last entry but one of any model of SB3, with its version.
+OF_SB3 = "_stable_baselines3_version"
+#: What building a model raises if its file was written with other versions.
+MISFITS = (ImportError, AttributeError, LookupError, RuntimeError, EOFError, pickle.PickleError)
+REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder that you may write to",
+}
+
+
+def origin() -> dict[str, Any]:
+    """What a file says about its origin: format, time in seconds since 1970, and versions."""
+    return dict(
+        format=FORMAT,
+        time=time.time(),
+        sb3_tdac=__version__,
+        stable_baselines3=stable_baselines3.__version__,
+        gymnasium=gymnasium.__version__,
+        torch=str(torch.__version__),
+        numpy=np.__version__,
+        python=platform.python_version(),
+    )
+
+
+def write(path: ModelPath, content: bytes) -> None:
+    """Write a file, or leave the one that is there as it is.
+
+    A process that is killed may leave a hidden file ``.NAME.….tmp`` beside it.
+
+    :param path: file; ``.zip`` is added to a name without a suffix, missing folders are made, and
+        where a folder has the name, ``_2`` is added to it, all as SB3 does; or an open file
+    :param content: of the file
+    :raises OSError: if it cannot be written, naming the file and the remedy
+    """
+    if not isinstance(path, str | pathlib.Path):
+        open_path(path, "w").write(content)
+        return
+    try:
+        _replace(_target(pathlib.Path(path)), content)
+    except OSError as error:
+        remedy = REMEDIES.get(error.errno or 0, "save to another place")
+        text = f"{error.strerror or error}: it was not written, and a file that was there is "
+        raise OSError(error.errno, f"{text}unchanged; {remedy}", str(path)) from error
+
+
+def _target(path: pathlib.Path) -> pathlib.Path:
+    """The file that is meant, in a folder that exists."""
+    if not path.suffix:
+        path = pathlib.Path(f"{path}.zip")
+    if path.is_dir():
+        warnings.warn(f"{path} is a folder: the model is saved to {path}_2", stacklevel=4)
+        path = pathlib.Path(f"{path}_2")
+    path = path.resolve()  # a link stays one
+    if not path.parent.exists():
+        warnings.warn(f"Folder {path.parent} is made: it did not exist", stacklevel=4)
+        path.parent.mkdir(exist_ok=True, parents=True)
+    return path
+
+
+def _replace(target: pathlib.Path, content: bytes) -> None:
+    """Write a file beside it, and rename that: a reader sees the old one or the new one."""
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, "it is write-protected")
+    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(new, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, new)
+        os.replace(new, target)
+    finally:  # also after Ctrl-C
+        with suppress(OSError):
+            new.unlink()
+    # The file is whole: should this fail, a power cut may bring the old one back.
+    with suppress(OSError):
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def opened(path: ModelPath) -> Iterator[io.BufferedIOBase]:
+    """Open a model that TDAC saved, after its checksums were checked: reading it may run code.
+
+    :param path: file, with or without ``.zip``, or an open one
+    :return: the open file
+    :raises OSError: if it cannot be opened
+    :raises ValueError: if it is damaged, another class' or a newer version's, or made for others
+    """
+    file = open_path(path, "r", suffix="zip")
+    try:
+        settings(file, path)
+        yield file
+    except MISFITS as error:
+        raise ValueError(
+            f"{path} does not fit the versions that are installed: {type(error).__name__}: {error}"
+            f" ({written_with(file)}; installed: {_versions(origin())})"
+        ) from error
+    finally:
+        if file is not path:
+            file.close()
+
+
+def settings(file: io.BufferedIOBase, path: Any) -> dict[str, Any]:
+    """Check a file, and read its plain settings; nothing in it is run.
+
+    :param file: open for reading
+    :param path: its name, for error messages
+    :return: as in the file, with pickled objects as dicts of text
+    :raises ValueError: if it is damaged, or not a model that this version of TDAC can read
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names, damaged = {*archive.namelist()}, archive.testzip()
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+            if OF_SB3 not in names:  # in one that was cut, zipfile may find an archive within
+                raise zipfile.BadZipFile(f"it has no {OF_SB3}")
+            found: dict[str, Any] = json.loads(archive.read("data")) if ENTRIES <= names else {}
+    except Exception as error:  # whatever zipfile and json make of damaged bytes
+        raise ValueError(
+            f"path must be a model saved by TDAC.save, got {path}: it is damaged, cut off or "
+            f"something else ({type(error).__name__}: {error}; {written_with(file)})"
+        ) from error
+    if not found:
+        raise ValueError(
+            f"path must be a model saved by TDAC.save, got one of another class: {path} "
+            f"({written_with(file)})"
+        )
+    if found.get("_origin", {}).get("format", 0) > FORMAT:
+        raise ValueError(
+            f"{path} is a model of a newer version of sb3_tdac: update this one, {__version__} "
+            f"({written_with(file)})"
+        )
+    return found
+
+
+def written_with(file: io.BufferedIOBase) -> str:
+    """The versions that a file names: also a damaged one, because they are not compressed.
+
+    :param file: open for reading
+    :return: like ``"saved with sb3_tdac 0.1.0, torch 2.13.0"``
+    """
+    file.seek(0)
+    content = file.read()
+    if ours := re.search(rb'"_origin": (\{[^{}]*\})', content):
+        with suppress(ValueError):
+            return f"saved with {_versions(json.loads(ours[1]))}"
+    if others := re.search(rb"_stable_baselines3_version(\d+\.\d+\.\d+)", content):
+        return f"saved with stable_baselines3 {others[1].decode()}"
+    return "it does not say with which versions it was saved"
+
+
+def _versions(saved: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {text}" for name, text in saved.items() if isinstance(text, str))

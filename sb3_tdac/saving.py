@@ -1,0 +1,94 @@
+"""Saving a model with all that training needs to go on as if nothing had happened."""
+
+import base64
+import io
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from sb3_tdac import files
+
+SelfResumable = TypeVar("SelfResumable", bound="ResumableAlgorithm")
+
+
+class ResumableAlgorithm(OnPolicyAlgorithm):
+    """SB3's on-policy algorithm, with files that are whole and training that can be resumed."""
+
+    #: Of torch's generators, by device, as the file says; ``None`` once training went on.
+    _random_states: dict[str, str] | None = None
+    _origin: dict[str, Any]
+    _is_in_rollout = False
+
+    def save(
+        self,
+        path: files.ModelPath,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Save everything, as SB3 does; if that fails, a file that was there stays as it was.
+
+        :param path: file, to which ``.zip`` is added if it has no suffix, or an open one
+        :param exclude: attributes to leave out
+        :param include: attributes to keep that would be left out
+        :raises OSError: if the file cannot be written, naming it and the remedy
+        """
+        loaded, content = self._random_states, io.BytesIO()
+        self._random_states, self._origin = loaded or self._states_now(), files.origin()
+        try:
+            super().save(content, exclude, include)
+        finally:
+            self._random_states = loaded
+        files.write(path, content.getvalue())
+
+    def resume(
+        self: SelfResumable, total_timesteps: int | None = None, **options: Any
+    ) -> SelfResumable:
+        """Go on with the training that was interrupted, as if it had not been.
+
+        After ``load``, torch's global generators are set to where they were when the file was
+        saved. The environment is reset where the rollout was broken off, and after ``load``, but
+        with ``force_reset=False``, which is for one that can restore its own state.
+
+        :param total_timesteps: further environment steps, over all environments; ``None``: those
+            that are left of the last call of ``learn``, so that its schedules go on to their end
+        :param options: of ``learn``
+        :return: self
+        :raises ValueError: if nothing is left
+        """
+        if total_timesteps is None:
+            total_timesteps = self._total_timesteps - self.num_timesteps
+            if total_timesteps <= 0:
+                raise ValueError(
+                    f"training is complete: {self.num_timesteps} of {self._total_timesteps} steps; "
+                    "pass total_timesteps to go on"
+                )
+        states = {
+            device: torch.from_numpy(np.frombuffer(base64.b64decode(state), np.uint8).copy())
+            for device, state in (self._random_states or {}).items()
+        }
+        if "cpu" in states:
+            torch.set_rng_state(states["cpu"])
+        if "cuda" in states and self.device.type == "cuda":
+            torch.cuda.set_rng_state(states["cuda"], self.device)
+        self.learn(total_timesteps, reset_num_timesteps=False, **options)
+        return self
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        self._random_states = None
+        if self._is_in_rollout:  # it was broken off: the environments went on from _last_obs
+            self._last_obs, self._is_in_rollout = None, False
+        return super()._setup_learn(*args, **kwargs)
+
+    def _states_now(self) -> dict[str, str]:
+        """States of the generators that actions are drawn from, as text."""
+        states = dict(cpu=torch.get_rng_state())
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return {
+            device: base64.b64encode(state.numpy().tobytes()).decode()
+            for device, state in states.items()
+        }
