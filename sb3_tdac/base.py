@@ -4,6 +4,9 @@ import copy
 import inspect
 import io
 import pathlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -39,6 +42,8 @@ MODELESS = (
     *(TDACPolicy, CnnPolicy, MultiInputPolicy, ObservationNormalizer, RunningMeanStd),
 )
 
+#: Held while a model is seeded and built, which draws from torch's global generator.
+SEEDING = threading.RLock()
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound="TwoOptimizerAlgorithm")
 
 
@@ -50,6 +55,8 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     """
 
     policy: TDACPolicy
+    #: What training draws actions from; of this model alone, so that threads do not share it.
+    generator: torch.Generator
     _last_obs: Any
     _has_modes = True
     _is_watched = True  # somebody's code may run between two steps, and change the model
@@ -76,6 +83,40 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         )
         self.n_envs = self.env.num_envs
         self._vec_normalize_env = unwrap_vec_normalize(self.env)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed the global generators, the environment, and the generator of this model.
+
+        :param seed: seed; ``None``: seed nothing
+        """
+        if seed is not None:
+            with self._seeded(seed):
+                pass
+
+    @contextmanager
+    def _seeded(self, seed: int | None) -> Iterator[None]:
+        """Seed all that SB3 seeds, draw in the body what A2C draws, then leave torch's generator.
+
+        Models may be built in threads: what they draw from the global generator stays together.
+        """
+        with SEEDING:
+            super().set_random_seed(seed)
+            yield
+            self._take_generator()
+
+    def _take_generator(self) -> None:
+        """Draw from here on what torch's global generator would have given: what A2C draws.
+
+        The global one then starts elsewhere: an environment that draws from it must not see the
+        noise of the actions.
+        """
+        self.generator, state = torch.Generator(self.device), torch.get_rng_state()
+        elsewhere = int(torch.empty((), dtype=torch.int64).random_())
+        if self.device.type == "cpu":
+            self.generator.set_state(state)
+            torch.default_generator.manual_seed(elsewhere)
+        else:
+            self.generator.manual_seed(elsewhere)
 
     def _setup_lr_schedule(self) -> None:
         critic_learning_rate = self.critic_learning_rate
