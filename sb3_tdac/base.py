@@ -4,15 +4,14 @@ import copy
 import inspect
 import io
 import pathlib
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.torch_layers import (
     CombinedExtractor,
     FlattenExtractor,
@@ -24,7 +23,9 @@ from stable_baselines3.common.utils import check_for_correct_spaces, update_lear
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from torch import nn
 
+from sb3_tdac import safe as safe_files
 from sb3_tdac.checks import (
+    check_bool,
     check_integer,
     check_model_file,
     check_observation,
@@ -34,6 +35,7 @@ from sb3_tdac.checks import (
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.running import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
+from sb3_tdac.seeding import SeededAlgorithm
 
 #: Layers that do the same in training and evaluation.
 MODELESS = (
@@ -42,12 +44,10 @@ MODELESS = (
     *(TDACPolicy, CnnPolicy, MultiInputPolicy, ObservationNormalizer, RunningMeanStd),
 )
 
-#: Held while a model is seeded and built, which draws from torch's global generator.
-SEEDING = threading.RLock()
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound="TwoOptimizerAlgorithm")
 
 
-class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
+class TwoOptimizerAlgorithm(SeededAlgorithm):
     """SB3's on-policy algorithm with an actor and a critic that have an optimizer each.
 
     It takes unbounded actions, has schedules for both learning rates and ``ent_coef``, and leaves a
@@ -55,8 +55,6 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     """
 
     policy: TDACPolicy
-    #: What training draws actions from; of this model alone, so that threads do not share it.
-    generator: torch.Generator
     _last_obs: Any
     _has_modes = True
     _is_watched = True  # somebody's code may run between two steps, and change the model
@@ -83,40 +81,6 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         )
         self.n_envs = self.env.num_envs
         self._vec_normalize_env = unwrap_vec_normalize(self.env)
-
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """Seed the global generators, the environment, and the generator of this model.
-
-        :param seed: seed; ``None``: seed nothing
-        """
-        if seed is not None:
-            with self._seeded(seed):
-                pass
-
-    @contextmanager
-    def _seeded(self, seed: int | None) -> Iterator[None]:
-        """Seed all that SB3 seeds, draw in the body what A2C draws, then leave torch's generator.
-
-        Models may be built in threads: what they draw from the global generator stays together.
-        """
-        with SEEDING:
-            super().set_random_seed(seed)
-            yield
-            self._take_generator()
-
-    def _take_generator(self) -> None:
-        """Draw from here on what torch's global generator would have given: what A2C draws.
-
-        The global one then starts elsewhere: an environment that draws from it must not see the
-        noise of the actions.
-        """
-        self.generator, state = torch.Generator(self.device), torch.get_rng_state()
-        elsewhere = int(torch.empty((), dtype=torch.int64).random_())
-        if self.device.type == "cpu":
-            self.generator.set_state(state)
-            torch.default_generator.manual_seed(elsewhere)
-        else:
-            self.generator.manual_seed(elsewhere)
 
     def _setup_lr_schedule(self) -> None:
         critic_learning_rate = self.critic_learning_rate
@@ -226,6 +190,34 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
             super().set_parameters(before, exact_match=True, device=device)  # type: ignore[arg-type]
             raise
 
+    def save(
+        self,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Save everything, as SB3 does, and also in the form that ``load(safe=True)`` reads.
+
+        :param path: file, to which ``.zip`` is added if it has no suffix, or an open one
+        :param exclude: attributes to leave out
+        :param include: attributes to keep that would be left out
+        """
+        content, exclude = io.BytesIO(), [*(exclude or [])]
+        super().save(content, exclude, include)
+        with zipfile.ZipFile(content, "a") as archive:
+            safe_files.write_plain_entry(self, archive, exclude)
+        file = open_path(path, "w", suffix="zip")
+        file.write(content.getbuffer())
+        if file is not path:
+            file.close()
+
+    @classmethod
+    def constructor_arguments(cls) -> set[str]:
+        """Names of all arguments of the constructor, and of those that it is built on."""
+        ours = [k for k in cls.__mro__ if issubclass(k, TwoOptimizerAlgorithm)]
+        constructors = [vars(k)["__init__"] for k in ours if "__init__" in vars(k)]
+        return {name for init in constructors for name in inspect.signature(init).parameters}
+
     @classmethod
     def load(
         cls: type[SelfAlgorithm],
@@ -235,9 +227,13 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         custom_objects: dict[str, Any] | None = None,
         print_system_info: bool = False,
         force_reset: bool = True,
+        safe: bool = False,
         **kwargs: Any,
     ) -> SelfAlgorithm:
-        """Build a model from a file, as SB3 does.
+        """Build a model from a file, as SB3 does. That may run code which the file brings.
+
+        With ``safe``, it reads plain settings and weights alone, from which nothing can be run.
+        The model is the same, but that it has no ``tensorboard_log``, and starts a new episode.
 
         :param path: file, with or without ``.zip``
         :param env: environment to continue with; ``None`` is enough to predict
@@ -245,17 +241,25 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         :param custom_objects: what to use in the place of stored objects
         :param print_system_info: print the versions it was saved with
         :param force_reset: reset the environment before training
+        :param safe: run no code of the file
         :param kwargs: arguments of the constructor to change
         :return: the model
         :raises TypeError: if a keyword is no argument of the constructor
-        :raises ValueError: if the file is not a TDAC model
+        :raises ValueError: if the file is not a TDAC model; with ``safe``, also if its settings are
+            more than numbers, text, and the classes of ``sb3_tdac.plain``
         """
-        ours = [k for k in cls.__mro__ if issubclass(k, TwoOptimizerAlgorithm)]
-        constructors = [vars(k)["__init__"] for k in ours if "__init__" in vars(k)]
-        known = {name for init in constructors for name in inspect.signature(init).parameters}
-        unknown = set(kwargs) - known | {"policy"} & set(kwargs)
+        unknown = set(kwargs) - cls.constructor_arguments() | {"policy"} & set(kwargs)
         if unknown:
             raise TypeError(f"load() got unexpected keyword arguments {sorted(unknown)}")
+        check_bool("safe", safe)
+        if safe:
+            if custom_objects is not None or print_system_info or not force_reset:
+                raise ValueError(
+                    "with safe=True, custom_objects, print_system_info and force_reset=False have "
+                    "no meaning: no object, text or observation of the file is used; leave them out"
+                )
+            model: SelfAlgorithm = safe_files.load(cls, path, env, device, kwargs)
+            return model
         if "stats_window_size" in kwargs:
             kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")
         check_model_file(path)
