@@ -28,6 +28,7 @@ ORDER = [
     "fast.routing",
     "fast.kernels",
     "fast.__init__",
+    "export",
     "tdac",
     "__init__",
     "vec_env",
