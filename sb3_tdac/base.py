@@ -216,7 +216,13 @@ class TwoOptimizerAlgorithm(SeededAlgorithm):
         """Names of all arguments of the constructor, and of those that it is built on."""
         ours = [k for k in cls.__mro__ if issubclass(k, TwoOptimizerAlgorithm)]
         constructors = [vars(k)["__init__"] for k in ours if "__init__" in vars(k)]
-        return {name for init in constructors for name in inspect.signature(init).parameters}
+        signatures = [inspect.signature(init).parameters.values() for init in constructors]
+        return {
+            parameter.name
+            for signature in signatures
+            for parameter in signature
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        }
 
     @classmethod
     def load(

@@ -34,7 +34,7 @@ def write_plain_entry(model: Any, archive: zipfile.ZipFile, exclude: Collection[
     """
     try:
         settings, tensors = _describe(model, exclude), _tensors(model)
-    except ValueError as error:
+    except Exception as error:  # what cannot be described must not keep the model from being saved
         settings, tensors = dict(format=FORMAT, refused=str(error)), None
     write(archive, settings, tensors)
 

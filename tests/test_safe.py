@@ -236,6 +236,18 @@ def test_what_is_not_plain_is_named_and_loads_without_safe(
     assert_identical(state(TDAC.load(file)), state(model))
 
 
+class OwnArgument(TDAC):
+    def __init__(self, *args: Any, own: int = 0, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+
+
+def test_a_subclass_with_an_argument_that_it_does_not_keep_can_be_saved() -> None:
+    model, file = OwnArgument("MlpPolicy", "Pendulum-v1"), io.BytesIO()
+    model.save(file)
+    assert "no attribute 'own'" in refused(file)
+    assert_identical(state(OwnArgument.load(file)), state(model))
+
+
 def test_an_optimizer_that_was_changed_is_named() -> None:
     model, file = load_safely(saved()), io.BytesIO()
     model.policy.optimizer.param_groups[0]["eps"] = 0.5
