@@ -20,7 +20,14 @@ from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from torch import nn
 
 from sb3_tdac import files
-from sb3_tdac.checks import check_integer, check_observation, check_real, check_spaces
+from sb3_tdac import safe as safe_files
+from sb3_tdac.checks import (
+    check_bool,
+    check_integer,
+    check_observation,
+    check_real,
+    check_spaces,
+)
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.running import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.saving import ResumableAlgorithm
@@ -32,6 +39,9 @@ MODELESS = (
     *(FlattenExtractor, NatureCNN, CombinedExtractor, MlpExtractor),
     *(TDACPolicy, CnnPolicy, MultiInputPolicy, ObservationNormalizer, RunningMeanStd),
 )
+
+#: Of the policy in version 0.1.0, whose files tell only what the user changed.
+POLICY_0_1_0 = dict(activation_fn=nn.Tanh, std_bounds=(0.2, 1.0))
 
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound="TwoOptimizerAlgorithm")
 
@@ -183,6 +193,19 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
             raise
 
     @classmethod
+    def constructor_arguments(cls) -> set[str]:
+        """Names of all arguments of the constructor, and of those that it is built on."""
+        ours = [k for k in cls.__mro__ if issubclass(k, TwoOptimizerAlgorithm)]
+        constructors = [vars(k)["__init__"] for k in ours if "__init__" in vars(k)]
+        signatures = [inspect.signature(init).parameters.values() for init in constructors]
+        return {
+            parameter.name
+            for signature in signatures
+            for parameter in signature
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        }
+
+    @classmethod
     def load(
         cls: type[SelfAlgorithm],
         path: files.ModelPath,
@@ -191,9 +214,14 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         custom_objects: dict[str, Any] | None = None,
         print_system_info: bool = False,
         force_reset: bool = True,
+        safe: bool = False,
         **kwargs: Any,
     ) -> SelfAlgorithm:
         """Build a model from a file, as SB3 does, after a check that the file is undamaged.
+
+        That may run code which the file brings. With ``safe``, it reads plain settings and weights
+        alone, from which nothing can be run. The model is the same, but that it has no
+        ``tensorboard_log``, and starts a new episode.
 
         :param path: file, with or without ``.zip``, or an open one
         :param env: environment to continue with; ``None`` is enough to predict
@@ -202,21 +230,34 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         :param print_system_info: print the versions it was saved with
         :param force_reset: reset the environment before training; False: it is in the state that
             the model was saved in
+        :param safe: run no code of the file
         :param kwargs: arguments of the constructor to change
         :return: the model
         :raises TypeError: if a keyword is no argument of the constructor
-        :raises ValueError: if the file is damaged, or not a TDAC model of this version
+        :raises ValueError: if the file is damaged, or not a TDAC model of this version; with
+            ``safe``, also if its settings are more than numbers, text, and the classes of
+            ``sb3_tdac.plain``
         :raises OSError: if it cannot be opened
         """
-        ours = [k for k in cls.__mro__ if issubclass(k, TwoOptimizerAlgorithm)]
-        constructors = [vars(k)["__init__"] for k in ours if "__init__" in vars(k)]
-        known = {name for init in constructors for name in inspect.signature(init).parameters}
-        unknown = set(kwargs) - known | {"policy"} & set(kwargs)
+        unknown = set(kwargs) - cls.constructor_arguments() | {"policy"} & set(kwargs)
         if unknown:
             raise TypeError(f"load() got unexpected keyword arguments {sorted(unknown)}")
+        check_bool("safe", safe)
+        if safe:
+            if custom_objects is not None or print_system_info or not force_reset:
+                raise ValueError(
+                    "with safe=True, custom_objects, print_system_info and force_reset=False have "
+                    "no meaning: no object, text or observation of the file is used; leave them out"
+                )
+            model: SelfAlgorithm = safe_files.load(cls, path, env, device, kwargs)
+            return model
         if "stats_window_size" in kwargs:
             kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")
         with files.opened(path) as file:
+            if "_origin" not in files.settings(file, path):
+                data, *_ = load_from_zip_file(file, device="cpu", custom_objects=custom_objects)
+                policy_kwargs = POLICY_0_1_0 | (data or {})["policy_kwargs"]
+                custom_objects = (custom_objects or {}) | dict(policy_kwargs=policy_kwargs)
             return super().load(
                 file, env, device, custom_objects, print_system_info, force_reset, **kwargs
             )

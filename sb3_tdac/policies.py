@@ -174,21 +174,28 @@ class TDACPolicy(ActorCriticPolicy):
         mean, std = self._mean_and_std(latent)
         return DiagGaussian(mean.shape[1]).proba_distribution(mean, std)
 
-    def sample(self, obs: PyTorchObs) -> Tensor:
+    def sample(self, obs: PyTorchObs, generator: torch.Generator | None = None) -> Tensor:
         r"""Draw actions from $\pi_\theta(\cdot | x)$, as ``get_distribution(obs).sample()`` does.
 
         For a ``Box`` and a ``Discrete`` without a distribution, which costs more than the draw.
 
         :param obs: B observations
+        :param generator: what to draw from; ``None``: torch's global one, from which a subclass
+            with a ``get_distribution`` of its own draws in any case
         :return: (B, A) or (B,), in the units of ``evaluate_actions``
         """
-        if type(self).get_distribution is TDACPolicy.get_distribution:
-            if isinstance(self.action_space, spaces.Box):
-                return torch.normal(*self._mean_and_std(self._actor_latent(obs)))
-            if isinstance(self.action_space, spaces.Discrete):
-                logits: Tensor = self.action_net(self._actor_latent(obs))
-                return logits.softmax(dim=1).multinomial(1).flatten()
-        return self.get_distribution(obs).sample()
+        if type(self).get_distribution is not TDACPolicy.get_distribution:
+            return self.get_distribution(obs).sample()
+        latent = self._actor_latent(obs)
+        if isinstance(self.action_space, spaces.Box):
+            return torch.normal(*self._mean_and_std(latent), generator=generator)
+        logits: Tensor = self.action_net(latent)
+        if isinstance(self.action_space, spaces.MultiBinary):
+            return logits.sigmoid().bernoulli(generator=generator)
+        if isinstance(self.action_space, spaces.MultiDiscrete):
+            parts = torch.split(logits, self.action_space.nvec.tolist(), dim=1)
+            return torch.cat([_draw(part, generator) for part in parts], dim=1)
+        return _draw(logits, generator).flatten()
 
     def _actor_latent(self, obs: PyTorchObs) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.share_features_extractor):
@@ -322,6 +329,10 @@ class TDACMultiInputPolicy(TDACPolicy):
 
 
 MlpPolicy, CnnPolicy, MultiInputPolicy = TDACPolicy, TDACCnnPolicy, TDACMultiInputPolicy
+
+
+def _draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    return logits.softmax(dim=1).multinomial(1, generator=generator)
 
 
 def default_optimizer_kwargs(optimizer_class: type[torch.optim.Optimizer]) -> dict[str, Any]:

@@ -2,23 +2,24 @@
 
 import base64
 import io
+import zipfile
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sb3_tdac import files
+from sb3_tdac import files, safe
+from sb3_tdac.seeding import SeededAlgorithm
 
 SelfResumable = TypeVar("SelfResumable", bound="ResumableAlgorithm")
 
 
-class ResumableAlgorithm(OnPolicyAlgorithm):
+class ResumableAlgorithm(SeededAlgorithm):
     """SB3's on-policy algorithm, with files that are whole and training that can be resumed."""
 
-    #: Of torch's generators, by device, as the file says; ``None`` once training went on.
+    #: Of the model's generator and torch's, as the file says; ``None`` once training went on.
     _random_states: dict[str, str] | None = None
     _origin: dict[str, Any]
     _is_in_rollout = False
@@ -29,19 +30,23 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
         exclude: Iterable[str] | None = None,
         include: Iterable[str] | None = None,
     ) -> None:
-        """Save everything, as SB3 does; if that fails, a file that was there stays as it was.
+        """Save everything, as SB3 does, and also in the form that ``load(safe=True)`` reads.
+
+        If that fails, a file that was there stays as it was.
 
         :param path: file, to which ``.zip`` is added if it has no suffix, or an open one
         :param exclude: attributes to leave out
         :param include: attributes to keep that would be left out
         :raises OSError: if the file cannot be written, naming it and the remedy
         """
-        loaded, content = self._random_states, io.BytesIO()
+        loaded, content, exclude = self._random_states, io.BytesIO(), [*(exclude or [])]
         self._random_states, self._origin = loaded or self._states_now(), files.origin()
         try:
             super().save(content, exclude, include)
         finally:
             self._random_states = loaded
+        with zipfile.ZipFile(content, "a") as archive:
+            safe.write_plain_entry(self, archive, exclude)
         files.write(path, content.getvalue())
 
     def resume(
@@ -49,9 +54,9 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
     ) -> SelfResumable:
         """Go on with the training that was interrupted, as if it had not been.
 
-        After ``load``, torch's global generators are set to where they were when the file was
-        saved. The environment is reset where the rollout was broken off, and after ``load``, but
-        with ``force_reset=False``, which is for one that can restore its own state.
+        After ``load``, the model's generator and torch's are set to where they were when the file
+        was saved. The environment is reset where the rollout was broken off, and after ``load``,
+        but with ``force_reset=False``, which is for one that can restore its own state.
 
         :param total_timesteps: further environment steps, over all environments; ``None``: those
             that are left of the last call of ``learn``, so that its schedules go on to their end
@@ -70,6 +75,8 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
             device: torch.from_numpy(np.frombuffer(base64.b64decode(state), np.uint8).copy())
             for device, state in (self._random_states or {}).items()
         }
+        if "model" in states:  # files of 0.1.0 have none
+            self.generator.set_state(states["model"])
         if "cpu" in states:
             torch.set_rng_state(states["cpu"])
         if "cuda" in states and self.device.type == "cuda":
@@ -84,8 +91,8 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
         return super()._setup_learn(*args, **kwargs)
 
     def _states_now(self) -> dict[str, str]:
-        """States of the generators that actions are drawn from, as text."""
-        states = dict(cpu=torch.get_rng_state())
+        """States of the model's generator and torch's, from which layers may draw, as text."""
+        states = dict(model=self.generator.get_state(), cpu=torch.get_rng_state())
         if self.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.device)
         return {

@@ -194,18 +194,18 @@ class TDAC(TwoOptimizerAlgorithm):
             self.n_steps = max(1, DEFAULT_BATCH // self.n_envs)
         self._check_arguments()
         self._setup_lr_schedule()
-        self.set_random_seed(self.seed)
         self.rollout_buffer = TransitionBuffer(
             self.n_steps, self.n_envs, self.observation_space, self.action_space
         )
-        self.policy = self.policy_class(  # type: ignore[assignment]
-            self.observation_space,
-            self.action_space,
-            self.lr_schedule,
-            critic_lr_schedule=self.critic_lr_schedule,
-            normalize_observation=self.normalize_observation,
-            **self.policy_kwargs,
-        ).to(self.device)
+        with self._seeded(self.seed):
+            self.policy = self.policy_class(  # type: ignore[assignment]
+                self.observation_space,
+                self.action_space,
+                self.lr_schedule,
+                critic_lr_schedule=self.critic_lr_schedule,
+                normalize_observation=self.normalize_observation,
+                **self.policy_kwargs,
+            ).to(self.device)
         self.return_stats = RunningMeanStd((), memory=RETURN_MEMORY).double()
         self.advantage_stats = RunningRootMeanSquare().to(self.device)
         if len(self._elapsed_steps) != self.n_envs:
@@ -296,7 +296,7 @@ class TDAC(TwoOptimizerAlgorithm):
             actions = self._kernels.sample(self._last_obs)
         else:
             with torch.inference_mode():
-                actions = self.policy.sample(obs).cpu().numpy()
+                actions = self.policy.sample(obs, self.generator).cpu().numpy()
         return actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
 
     def _normalize_rewards(self, rollout_buffer: TransitionBuffer) -> None:
@@ -453,7 +453,8 @@ class TDAC(TwoOptimizerAlgorithm):
         return {name: value for name, value in vars(self).items() if name not in transient}
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_kernels", "_path", "_last_update"]
+        transient = ["generator", "_kernels", "_path", "_last_update"]
+        return [*super()._excluded_save_params(), *transient]
 
 
 def _figures_of(distribution: Distribution) -> dict[str, Tensor]:

@@ -68,7 +68,7 @@ def build(fast_path: bool, env: Any = None, policy: str = "MlpPolicy", **options
 def actions_of(model: TDAC, n_updates: int, callback: Record | None = None, **kwargs: Any) -> Any:
     """Learn, and return the actions."""
     callback = callback or Record()
-    torch.manual_seed(5)  # the same noise, whatever was drawn between
+    model.generator.manual_seed(5)  # the same noise, whatever was drawn between
     n_rows = model.n_steps * model.n_envs
     model.learn(n_updates * n_rows, callback, reset_num_timesteps=False, **kwargs)
     return np.array(callback.actions, np.float64)

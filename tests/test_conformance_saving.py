@@ -97,7 +97,7 @@ def test_training_continued_from_a_file_equals_training_continued(
         model.set_env(pendulum())
         loaded.set_env(pendulum())
     for one in (model, loaded):
-        torch.manual_seed(2)
+        one.generator.manual_seed(2)
         one.learn(40, reset_num_timesteps=False)
         assert one.num_timesteps == 80
     assert same(state(model), state(loaded)) and not same(state(model), before)

@@ -101,7 +101,8 @@ class FirstStep(BaseCallback):
     """Starts the rollout from a seed and stops at its first step, whose locals it keeps."""
 
     def _on_rollout_start(self) -> None:
-        torch.manual_seed(3)
+        generator = getattr(self.model, "generator", torch.default_generator)  # A2C has the latter
+        generator.manual_seed(3)
 
     def _on_step(self) -> bool:
         return False

@@ -63,3 +63,15 @@ def test_comparison_writes_a_row_and_a_curve_for_each_algorithm(comparison: Path
     for name in ("| TDAC |", "| A2C |", "| A2C, gae_lambda=0 |", "| PPO |"):
         assert name in table
     assert matplotlib.image.imread(comparison / "curves.png").std() > 0
+
+
+def test_a_soak_writes_what_it_measured(tmp_path: Path) -> None:
+    run("soak.py", "--timesteps", "8192", "--samples", "4", "--out", str(tmp_path))
+    rows = pd.read_csv(tmp_path / "soak.csv")
+    assert rows["steps"].tolist() == [2048, 4096, 6144, 8192]
+    assert (rows["handles"].nunique(), rows["processes"].max()) == (1, 0)
+    assert rows["own"].max() < rows["resident"].max() and (rows["cpu_seconds"] > 0).all()
+    table = (tmp_path / "soak.md").read_text()
+    for kind in ("file handles", "processes", "threads"):
+        assert f"| {kind} not given back | 0 |" in table
+    assert matplotlib.image.imread(tmp_path / "soak.png").std() > 0

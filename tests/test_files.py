@@ -169,7 +169,7 @@ def test_what_is_killed_while_it_saves_leaves_a_whole_file() -> None:
 
 def test_damaged_files_are_refused_or_load_identically() -> None:
     found = damage(rounds=2, seed=1)
-    assert found.total() == 120 and {result for *_, result in found} == {"refused", "identical"}
+    assert found.total() == 144 and {result for *_, result in found} == {"refused", "identical"}
 
 
 def payload(marker: Path) -> dict[str, str]:

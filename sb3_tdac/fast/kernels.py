@@ -96,13 +96,13 @@ class Kernels:
         self._set_states(obs)
         states, rows = self._states, len(obs)
         if self.is_box:
-            self.noise.normal_()  # as torch.normal
+            self.noise.normal_(generator=self.model.generator)  # as torch.normal
             self.library.sample_gaussian(
                 *(self.actor.address, states, rows, self.policy.squash_output),
                 *(*self.policy.std_bounds, *self._sampling),
             )
             return self._action.copy()
-        self.noise.exponential_()  # as torch.multinomial
+        self.noise.exponential_(generator=self.model.generator)  # as torch.multinomial
         self.library.forward(self.actor.address, states, rows)
         logits = self.actor.outputs[-1][:rows]
         choice: Array = (logits - np.log(self._noise)).argmax(axis=1)

@@ -1,0 +1,111 @@
+"""The deterministic policy as a file that needs neither SB3 nor this package to run."""
+
+import copy
+import pathlib
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from sb3_tdac.base import TwoOptimizerAlgorithm
+from sb3_tdac.policies import TDACPolicy
+
+
+class DeterministicPolicy(nn.Module):
+    """From observations as the environment gives them to the actions that it takes.
+
+    What ``predict(obs, deterministic=True)`` computes, as one module: preprocessing, normalization
+    (that of the policy, not that of a ``VecNormalize``), network, units and clipping.
+
+    :param policy: the model's
+    """
+
+    low: Tensor
+    high: Tensor
+    half_range: Tensor
+    middle: Tensor
+
+    def __init__(self, policy: TDACPolicy):
+        super().__init__()
+        self.policy, space = policy, policy.action_space
+        self.is_box = isinstance(space, spaces.Box)
+        if isinstance(space, spaces.Box):
+            for name, bound in dict(low=space.low, high=space.high).items():
+                self.register_buffer(name, torch.as_tensor(bound[None]))
+            for name, part in dict(half_range=policy._half_range, middle=policy._middle).items():
+                self.register_buffer(name, torch.as_tensor(part))
+
+    def forward(self, obs: PyTorchObs) -> Tensor:
+        """The most likely actions.
+
+        :param obs: B observations, in the type of their space
+        :return: (B, *action shape)
+        """
+        action = self.policy.get_distribution(obs).mode()
+        action = action.reshape(-1, *(self.policy.action_space.shape or ()))
+        if not self.is_box:
+            return action
+        if self.policy.squash_output:
+            action = action * self.half_range + self.middle
+        return torch.minimum(torch.maximum(action, self.low), self.high)
+
+
+def export_program(model: TwoOptimizerAlgorithm) -> torch.export.ExportedProgram:
+    """The deterministic policy for ``torch.export.save``, for any number of observations.
+
+    :param model: a ``TDAC``
+    :return: program from B observations, a tensor or a dict of tensors, to (B, *action shape)
+    """
+    policy = copy.deepcopy(model.policy).requires_grad_(False)
+    policy.set_training_mode(False)
+    obs = _example(policy.observation_space, policy.device)
+    batch = torch.export.Dim("batch", min=1)
+    sizes: Any = {key: {0: batch} for key in obs} if isinstance(obs, dict) else {0: batch}
+    module = DeterministicPolicy(policy).to(policy.device)
+    validating = Distribution._validate_args
+    Distribution.set_default_validate_args(False)  # a look at numbers, which has no place in a file
+    try:
+        with torch.no_grad():
+            return torch.export.export(module, (obs,), dynamic_shapes=(sizes,), strict=False)
+    finally:
+        Distribution.set_default_validate_args(validating)
+
+
+def export_onnx(model: TwoOptimizerAlgorithm, path: str | pathlib.Path) -> None:
+    """The deterministic policy as an ONNX file, for any number of observations.
+
+    Its inputs have the names of a dict's entries, or the name ``observation``; its output is
+    ``action``.
+
+    :param model: a ``TDAC``
+    :param path: file to write
+    :raises ImportError: if onnx or onnxscript are not installed
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError('export_onnx needs onnx: pip install "sb3_tdac[export]"') from error
+    space = model.observation_space
+    names = [*space.spaces] if isinstance(space, spaces.Dict) else ["observation"]
+    program = torch.onnx.export(
+        export_program(model),
+        input_names=names,
+        output_names=["action"],
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(path))
+
+
+def _example(space: spaces.Space[Any], device: torch.device) -> PyTorchObs:
+    """Two observations: of one, the exporter would take the number for a constant."""
+    if isinstance(space, spaces.Dict):
+        leaves = {key: _example(leaf, device) for key, leaf in space.spaces.items()}
+        return leaves  # type: ignore[return-value]
+    return torch.as_tensor(np.stack([space.sample(), space.sample()]), device=device)

@@ -1,0 +1,66 @@
+"""The exported policy gives the actions of ``predict``, without SB3."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from test_examples import run
+from test_safe import load_safely, saved
+
+from sb3_tdac.export import export_onnx, export_program
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+MISSING = [name for name in NEEDED if not importlib.util.find_spec(name)]
+needs_onnx = pytest.mark.skipif(
+    bool(MISSING), reason=f'{MISSING} not installed: pip install "sb3_tdac[export]"'
+)
+
+
+def compare(model: Any, rows: int) -> None:
+    """On samples of the space, as many as were not in the exported example."""
+    space = model.observation_space
+    space.seed(1)
+    samples = [space.sample() for _ in range(rows)]
+    if isinstance(space, spaces.Dict):
+        obs: Any = {key: np.stack([one[key] for one in samples]) for key in space.spaces}
+        inputs: Any = {key: torch.as_tensor(column) for key, column in obs.items()}
+    else:
+        obs = np.stack(samples)
+        inputs = torch.as_tensor(obs)
+    expected, _ = model.predict(obs, deterministic=True)
+    actions = export_program(model).module()(inputs).numpy()
+    assert actions.shape == expected.shape and actions.dtype == expected.dtype
+    np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["textbook", "discrete", "multi-binary", "image", "dict"])
+def test_the_program_gives_the_actions_of_predict(name: str) -> None:
+    model = load_safely(saved(name))
+    if name == "textbook":  # the actions reach the bounds
+        model.policy.action_net.weight.data.mul_(1000)
+    before = {k: v.clone() for k, v in model.policy.state_dict().items()}
+    compare(model, rows=7)
+    assert all(torch.equal(v, before[k]) for k, v in model.policy.state_dict().items())
+
+
+@needs_onnx
+@pytest.mark.filterwarnings("ignore:.*isinstance:FutureWarning")
+def test_the_example_runs_without_sb3_and_agrees(tmp_path: Path) -> None:
+    lines = run("export_policy.py", "--timesteps", "640", "--out", str(tmp_path)).splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        *("Pendulum-v1.pt2", "Pendulum-v1.onnx", "CartPole-v1.pt2", "CartPole-v1.onnx")
+    ]
+    assert all(float(line.split()[-1]) < 1e-6 for line in lines)
+    actions = np.load(tmp_path / "Pendulum-v1.onnx.npy")
+    assert actions.shape == (1000, 1) and actions.std() > 0
+
+
+def test_without_onnx_an_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"sb3_tdac\[export\]"):
+        export_onnx(load_safely(saved()), "policy.onnx")
