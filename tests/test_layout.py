@@ -17,6 +17,8 @@ ORDER = [
     "distributions",
     "running",
     "transitions",
+    "update_faults",
+    "env_faults",
     "policies",
     "base",
     "fast.library",
