@@ -16,7 +16,11 @@ from sb3_tdac.update_faults import updates_of
 #: Largest size of an observation or reward: sums of its square stay finite in float32.
 LARGEST = 1e15
 #: Modules whose code handles what an environment returned, and is no part of one.
-HANDLERS = ("stable_baselines3.common.vec_env", "stable_baselines3.common.monitor", "sb3_tdac.vec_")
+HANDLERS = (
+    *("stable_baselines3.common.vec_env", "stable_baselines3.common.monitor", "sb3_tdac.vec_"),
+    *("gymnasium.vector", "gymnasium.wrappers.vector"),
+)
+#: Seconds in which a process that lost its pipe is gone, and one that is told to end has ended.
 DEATH_TIMEOUT = 5.0
 
 
@@ -75,7 +79,7 @@ def check_rollout(model: Any, buffer: TransitionBuffer) -> None:
     :raises ValueError: naming environment and step
     """
     rewards = buffer.rewards.reshape(-1)
-    if not float(rewards.dot(rewards)) <= LARGEST**2:
+    if not np.vdot(rewards, rewards) <= LARGEST**2:
         for bad_row in np.flatnonzero(~(np.abs(rewards) <= LARGEST)).tolist():
             _stop(model, "reward" + _why(rewards[bad_row]), _place_of_row(model, buffer, bad_row))
     for row, obs in buffer.time_limits:
@@ -146,9 +150,9 @@ def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
 
 def _why(number: Any, space: spaces.Space[Any] | None = None) -> str:
     if not np.isfinite(number):
-        return f" is not finite ({number})"
+        return f" is not finite ({number:g})"
     if space is None or isinstance(space, spaces.Box):
-        return f" is too large ({number}; the limit is {LARGEST:g})"
+        return f" is too large ({number:g}; the limit is {LARGEST:g})"
     return f" is not in {space} ({number})"
 
 
@@ -206,12 +210,16 @@ def _place_of_error(model: Any, env: int | None, resetting: bool) -> str:
 
 def _origin(error: Exception) -> tuple[int | None, bool, bool]:
     """Index of the environment, whether it was one, and whether its ``VecEnv`` could not go on."""
-    env, is_from_env, is_handler = None, False, False
+    env, is_from_env, is_handler, parts = None, False, False, []
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        module = frame.f_globals.get("__name__", "")
-        if isinstance(frame.f_locals.get("self"), VecEnv | VectorEnv):
+        module, owner = frame.f_globals.get("__name__", ""), frame.f_locals.get("self")
+        if isinstance(owner, VecEnv):
             is_from_env = True
             env = frame.f_locals.get("env_idx", frame.f_locals.get("i", env))
+        elif isinstance(owner, VectorEnv):
+            parts = [*getattr(owner, "envs", ())]
+        elif any(part is owner for part in parts):
+            env = next(i for i, part in enumerate(parts) if part is owner)
         if not module.startswith("numpy"):
             is_handler = module.startswith(HANDLERS)
     return (env if isinstance(env, int) else None), is_from_env, is_handler

@@ -145,7 +145,7 @@ class Network:
         kernels = load()
         norm = math.sqrt(kernels.squared_gradient_norm(self.address))
         if not math.isfinite(norm):
-            raise NotFinite("gradient")
+            raise NotFinite("norm of a gradient")
         if max_grad_norm is not None and norm + 1e-6 > max_grad_norm:
             kernels.scale_gradient(self.address, max_grad_norm / (norm + 1e-6))
         if self.states and is_plain_adam(self.optimizer):
