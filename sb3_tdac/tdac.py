@@ -288,10 +288,15 @@ class TDAC(TwoOptimizerAlgorithm):
             self._update_info_buffer(infos, dones)
 
             self._elapsed_steps = np.where(self._last_episode_starts, 0, self._elapsed_steps + 1)
-            check_step(self, rewards, dones)
-            rollout_buffer.add(self._last_obs, actions, rewards, dones, infos, self._elapsed_steps)
+            step = self._last_obs, actions, rewards, dones, infos, self._elapsed_steps
+            try:
+                rollout_buffer.add(*step)
+            except (TypeError, ValueError):
+                check_step(self, rewards, dones)
+                raise
             self._last_obs, self._last_episode_starts = new_obs, dones
-        check_observations(self, new_obs)
+        if self._kernels is None or new_obs.shape != rollout_buffer.observations.shape[1:]:  # type: ignore[union-attr]
+            check_observations(self, new_obs)  # the kernels look at others themselves
         rollout_buffer.finish(new_obs)
         check_rollout(self, rollout_buffer)
         if self.normalize_reward:
@@ -322,8 +327,11 @@ class TDAC(TwoOptimizerAlgorithm):
         try:
             with torch.inference_mode():
                 actions: NDArray[Any] = self.policy.sample(obs).cpu().numpy()
-        except RuntimeError:  # of probabilities that are not finite
+        except (RuntimeError, ValueError):  # of probabilities that are not finite
             check_parameters(self)
+            with torch.inference_mode():
+                outputs = self.policy.action_net(self.policy._actor_latent(obs))
+            check_actions(self, outputs.cpu().numpy())
             raise
         check_actions(self, actions)
         return actions

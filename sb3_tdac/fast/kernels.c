@@ -216,15 +216,11 @@ VECTOR int64_t are_within(const float *numbers, int64_t size, float bound) {
     return !outside;
 }
 
-/* Whether parameters, and what Adam remembers of them, are finite. */
+/* Whether parameters are finite. What Adam remembers is, after gradients of a finite norm. */
 int64_t is_finite(const Network *network) {
-    for (int64_t p = 0; p < network->n_parameters; p++) {
-        const Parameter *at = &network->parameters[p];
-        if (!are_within(at->value, at->size, FLT_MAX)) return 0;
-        if (at->steps != NULL && !(are_within(at->mean, at->size, FLT_MAX) &&
-                                   are_within(at->square, at->size, FLT_MAX)))
+    for (int64_t p = 0; p < network->n_parameters; p++)
+        if (!are_within(network->parameters[p].value, network->parameters[p].size, FLT_MAX))
             return 0;
-    }
     return 1;
 }
 

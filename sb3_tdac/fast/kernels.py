@@ -32,6 +32,8 @@ class Kernels:
         self.model, self.policy, self.library = model, policy, load()
         self._shape = (model.n_envs, *model.observation_space.shape)  # type: ignore[misc]
         self._last_outputs: list[Array] = []
+        scale = model.advantage_stats
+        self._advantage_stats = scale.mean_square.numpy(), scale.weight.numpy()
         self.is_box = isinstance(model.action_space, spaces.Box)
         self.capacity = 2 * model.n_steps * model.n_envs + model.n_envs  # every step a time limit
         heads: list[Any] = [policy.action_net, *([policy.std_net] if self.is_box else [])]
@@ -140,8 +142,7 @@ class Kernels:
         :param rows: B transitions as arrays
         :raises NotFinite: if a number is not finite
         """
-        stats = self.model.advantage_stats
-        before = float(stats.mean_square), float(stats.weight)
+        before = [float(number) for number in self._advantage_stats]
         self.critic.keep()
         self.actor.keep()
         try:
@@ -150,8 +151,8 @@ class Kernels:
             quantity = self._first_not_finite() if isinstance(error, NotFinite) else None
             self.critic.restore()
             self.actor.restore()
-            stats.mean_square.fill_(before[0])
-            stats.weight.fill_(before[1])
+            for number, old in zip(self._advantage_stats, before, strict=True):
+                number.fill(old)
             if quantity is not None:
                 raise NotFinite(quantity) from None
             raise
@@ -199,7 +200,8 @@ class Kernels:
     def _set_batch(self, rows: Transitions) -> None:
         columns = self.columns
         self.batch.rows = len(rows.states)
-        self._set_states(rows.states)
+        if not self._set_states(rows.states):
+            check_observations(self.model, self.model._last_obs)  # the only ones not seen yet
         for name in ("reward", "terminated", "successor", "elapsed_steps"):
             columns[name][:] = getattr(rows, name)
         columns["action" if self.is_box else "choice"][:] = rows.action
