@@ -83,10 +83,18 @@ def check_rollout(model: Any, buffer: TransitionBuffer) -> None:
         for bad_row in np.flatnonzero(~(np.abs(rewards) <= LARGEST)).tolist():
             _stop(model, "reward" + _why(rewards[bad_row]), _place_of_row(model, buffer, bad_row))
     for row, obs in buffer.time_limits:
-        one = {k: v[None] for k, v in obs.items()} if isinstance(obs, dict) else np.array([obs])
+        one = {k: _batch(v) for k, v in obs.items()} if isinstance(obs, dict) else _batch(obs)
         bad = _bad_observation(one, model.observation_space, 1)
         if bad is not None:
             _stop(model, "terminal_" + bad[1], _place_of_row(model, buffer, row))
+
+
+def _batch(obs: Any) -> Any:
+    """A batch of one; what is ragged stays as it is, and is no array."""
+    try:
+        return np.array([obs])
+    except ValueError:
+        return obs
 
 
 def _place_of_row(model: Any, buffer: TransitionBuffer, row: int) -> str:

@@ -135,7 +135,7 @@ def test_an_observation_outside_of_a_discrete_space_is_named(space: Any, obs: An
     fails(model, ValueError, rf"(?s)observation is not in .*{WHERE}")
 
 
-@pytest.mark.parametrize("terminal", [None, np.full(3, np.nan), np.ones(4, np.float32)])
+@pytest.mark.parametrize("terminal", [None, np.full(3, np.nan), np.ones(4), [[1], [2, 3]]])
 def test_a_bad_terminal_observation_of_a_time_limit_is_named(terminal: Any) -> None:
     class Forgetful(DummyVecEnv):
         def step_wait(self) -> Any:

@@ -69,6 +69,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 DOCUMENTED = (
     r"not finite .*(in environment [01] at|in update \d)",
+    r"TimeLimit.truncated but no terminal_observation, in environment [01] at",
     r"(has no key|must have shape) .* in environment [01] at",
     r"too large .* in environment [01] at|is not in .* in environment [01] at",
     r"the policy's action for environment [01] is not finite",
