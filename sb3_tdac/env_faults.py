@@ -61,14 +61,10 @@ def check_step(model: Any, rewards: Any, dones: Any) -> None:
     :param dones: likewise
     :raises ValueError: naming the step
     """
-    if not rewards.shape == dones.shape == model._last_episode_starts.shape:
-        wrong = next(x for x in (rewards, dones) if x.shape != model._last_episode_starts.shape)
-        name = "rewards" if wrong is rewards else "dones"
-        _stop(
-            model,
-            f"{name} must be one number for each environment, got shape {wrong.shape}",
-            _place_of_error(model, None, False),
-        )
+    for name, numbers in (("rewards", rewards), ("dones", dones)):
+        if np.shape(numbers) != (model.n_envs,):
+            fault = f"{name} must be one number for each environment, got {np.shape(numbers)}"
+            _stop(model, fault, _place_of_error(model, None, False))
 
 
 def check_rollout(model: Any, buffer: TransitionBuffer) -> None:

@@ -210,3 +210,13 @@ def test_an_observation_of_another_type_from_a_process_is_named(quick_processes:
 
 def one_process(makers: Any) -> SubprocVecEnv:
     return SubprocVecEnv(makers[1:])
+
+
+def test_rewards_of_a_wrong_shape_are_named() -> None:
+    class Columns(DummyVecEnv):
+        def step_wait(self) -> Any:
+            obs, rewards, *rest = super().step_wait()
+            return obs, rewards[:, None] if model.num_timesteps == 12 else rewards, *rest
+
+    model = odd_model(vec_env=Columns)
+    fails(model, ValueError, r"rewards must be one number for each environment, got \(2, 1\)")
