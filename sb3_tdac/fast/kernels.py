@@ -1,6 +1,7 @@
 """The fast path of a model: the kernels, in the order of ``TDAC.train``."""
 
 import ctypes
+import math
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,7 @@ class Kernels:
                 "value": [columns["value"]],
                 "target": [columns["target"]],
                 "gradient of the critic": self.critic.gradients,
+                "mean square of the advantage": [self._advantage_stats[0]],
                 "advantage": [columns["advantage"]],
                 "parameter of the actor": self.actor.parameters,
                 "output of the actor": self._last_outputs,
@@ -188,8 +190,11 @@ class Kernels:
             self._set_advantage()
         self._set_actor_gradient(scale)  # (4.22)
         self.actor.step(model.max_grad_norm)  # (4.23)
-        if not (library.is_finite(self.critic.address) and library.is_finite(self.actor.address)):
-            raise NotFinite("parameter")
+        networks_are = library.is_finite(self.critic.address) and library.is_finite(
+            self.actor.address
+        )
+        if not (networks_are and math.isfinite(self._advantage_stats[0])):
+            raise NotFinite("parameter or running statistic")
         if self.stats is not None:
             self.raw_states[: self.batch.size] = rows.state.reshape(self.batch.size, -1)
             library.update_moments(
