@@ -28,10 +28,12 @@ from sb3_tdac.checks import (
     check_real,
     check_spaces,
 )
+from sb3_tdac.env_faults import blame, check_observations
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.running import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.saving import ResumableAlgorithm
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
+from sb3_tdac.update_faults import check_parameters
 
 #: Layers that do the same in training and evaluation.
 MODELESS = (
@@ -107,7 +109,10 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         :param reset_num_timesteps: start counting from zero
         :param progress_bar: show one
         :return: self
-        :raises ValueError: if a number is out of range, or training meets one that is not finite
+        :raises ValueError: if a number is out of range, training meets one that is not finite, or
+            an environment gives what its space has no place for
+        :raises RuntimeError: if the process of an environment died; what an environment itself
+            raises keeps its type, and gets a note with its index and step
         """
         check_real("total_timesteps", total_timesteps, low=0)
         if log_interval is not None:
@@ -127,7 +132,13 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         self._has_modes = not all(type(module) in MODELESS for module in self.policy.modules())
-        return super()._setup_learn(*args, **kwargs)
+        try:
+            prepared = super()._setup_learn(*args, **kwargs)
+        except Exception as error:
+            blame(self, self.env, error, resetting=True)  # type: ignore[arg-type]
+        check_parameters(self)
+        check_observations(self, self._last_obs)
+        return prepared
 
     def _set_training_mode(self, mode: bool) -> None:
         """Tell the layers, where one of them does something else in training and evaluation."""
@@ -161,10 +172,8 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
             check_for_correct_spaces(env, self.observation_space, self.action_space)
             try:
                 obs = env.reset()
-            except ValueError as error:  # the VecEnv has no place for it
-                raise ValueError(
-                    f"env gave an observation outside of its space: {error}"
-                ) from error
+            except Exception as error:
+                blame(self, env, error, resetting=True)
             check_observation(obs, env)
         super().set_env(env, force_reset)
 

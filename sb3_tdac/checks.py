@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import (
@@ -164,57 +163,6 @@ def check_observation(obs: Any, env: VecEnv) -> None:
             raise ValueError(
                 f"env gave an observation {key!r} outside of its observation_space {leaf}: {row}; "
                 "mend the space or the environment"
-            )
-
-
-def check_finite(
-    rewards: NDArray[Any], obs: Any, dones: NDArray[Any], infos: list[dict[str, Any]]
-) -> None:
-    """Refuse a step of the environments with a NaN or an infinity in it.
-
-    :param rewards: (n_envs,)
-    :param obs: one observation of each environment, a dict or an array
-    :param dones: (n_envs,) the episode ended
-    :param infos: one for each environment, with a ``terminal_observation`` where it ended
-    :raises ValueError: naming what, and in which environment
-    """
-    _check_rows("reward", rewards)
-    _check_rows("observation", obs)
-    for env in np.flatnonzero(dones) if np.count_nonzero(dones) else ():
-        if infos[env].get("terminal_observation") is not None:
-            _check_rows("terminal_observation", infos[env]["terminal_observation"], int(env))
-
-
-def _check_rows(name: str, rows: Any, env: int | None = None) -> None:
-    if isinstance(rows, dict):
-        for key, value in rows.items():
-            _check_rows(f"{name} {key!r}", value, env)
-    elif not (_is_surely_finite(rows) or np.isfinite(rows).all()):
-        env = int(np.argwhere(~np.isfinite(rows))[0][0]) if env is None else env
-        raise ValueError(
-            f"{name} is not finite in environment {env}: mend the environment, or skip such steps"
-        )
-
-
-def _is_surely_finite(rows: Any) -> bool:
-    """A sum of squares is finite only if all its terms are; cheaper than a look at each."""
-    if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f":
-        return False
-    flat = rows.reshape(-1)
-    return math.isfinite(flat.dot(flat))
-
-
-def check_norms(norms: Sequence[Any]) -> None:
-    """Refuse gradients that are not finite.
-
-    :param norms: norm of each, a number or a tensor
-    :raises ValueError: if one is not finite
-    """
-    for norm in norms:
-        if not math.isfinite(norm):
-            raise ValueError(
-                f"the norm of a gradient is {float(norm)}: lower learning_rate and "
-                "critic_learning_rate, or scale the rewards; the parameters are those before it"
             )
 
 

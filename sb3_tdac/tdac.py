@@ -22,14 +22,13 @@ from sb3_tdac import equations, fast
 from sb3_tdac.base import TwoOptimizerAlgorithm
 from sb3_tdac.checks import (
     check_bool,
-    check_finite,
     check_integer,
-    check_norms,
     check_policy,
     check_real,
     check_word,
 )
 from sb3_tdac.distributions import DiagGaussian
+from sb3_tdac.env_faults import blame, check_observations, check_rollout, check_step
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.running import (
     CLIP,
@@ -40,12 +39,21 @@ from sb3_tdac.running import (
 )
 from sb3_tdac.schedules import ScheduleArgument
 from sb3_tdac.transitions import TransitionBuffer, Transitions
+from sb3_tdac.update_faults import (
+    Guard,
+    NotFinite,
+    check_actions,
+    check_parameters,
+    failed_update,
+)
 
 #: Rows of an update where ``n_steps`` is not given.
 DEFAULT_BATCH = 32
 #: ``normalize_reward`` remembers the returns of this part of the training so far, at least so many:
 #: soon after a bad start it has forgotten how bad, and later its scale no longer wanders.
 RETURN_SHARE, RETURN_MEMORY = 0.1, 1_000
+#: Attributes that belong to the memory of one model: copies and files have none.
+TRANSIENT = ("_kernels", "_path", "_last_update", "_guard")
 #: Keyword arguments that turn every departure from the text off: (4.19)-(4.26) and nothing else.
 TEXTBOOK: dict[str, Any] = dict(
     critic_learning_rate=None,
@@ -114,6 +122,7 @@ class TDAC(TwoOptimizerAlgorithm):
     _kernels: fast.Kernels | None = None
     _path: str | None = None
     _last_update: Callable[[], dict[str, Tensor]] | None = None
+    _guard: Guard | None = None
 
     def __init__(
         self,
@@ -256,7 +265,8 @@ class TDAC(TwoOptimizerAlgorithm):
         :param rollout_buffer: where the transitions go
         :param n_rollout_steps: steps of each environment
         :return: False if the callback stopped the training
-        :raises ValueError: if a reward or an observation is not finite
+        :raises ValueError: if a reward, observation or action is not finite, or beyond 1e15
+        :raises RuntimeError: if the process of an environment died
         """
         assert self._last_obs is not None and self._last_episode_starts is not None
         self._set_training_mode(False)
@@ -264,12 +274,14 @@ class TDAC(TwoOptimizerAlgorithm):
         callback.on_rollout_start()
         self._is_in_rollout = True
         for _ in range(n_rollout_steps):
-            obs_tensor = obs_as_tensor(self._last_obs, self.device)
+            obs_tensor = self._as_tensor(self._last_obs)
             clipped_actions = actions = self._sample(obs_tensor)
             if isinstance(self.action_space, spaces.Box):
                 clipped_actions = self.policy.unscale_action(actions)
-            new_obs, rewards, dones, infos = env.step(clipped_actions)
-            check_finite(rewards, new_obs, dones, infos)
+            try:
+                new_obs, rewards, dones, infos = env.step(clipped_actions)
+            except Exception as error:
+                blame(self, env, error)
 
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
@@ -278,15 +290,30 @@ class TDAC(TwoOptimizerAlgorithm):
             self._update_info_buffer(infos, dones)
 
             self._elapsed_steps = np.where(self._last_episode_starts, 0, self._elapsed_steps + 1)
-            rollout_buffer.add(self._last_obs, actions, rewards, dones, infos, self._elapsed_steps)
+            step = self._last_obs, actions, rewards, dones, infos, self._elapsed_steps
+            try:
+                rollout_buffer.add(*step)
+            except (TypeError, ValueError):
+                check_step(self, rewards, dones)
+                raise
             self._last_obs, self._last_episode_starts = new_obs, dones
-        self._is_in_rollout = False
+        if self._kernels is None or new_obs.shape != rollout_buffer.observations.shape[1:]:  # type: ignore[union-attr]
+            check_observations(self, new_obs)  # the kernels look at others themselves
         rollout_buffer.finish(new_obs)
+        check_rollout(self, rollout_buffer)
+        self._is_in_rollout = False
         if self.normalize_reward:
             self._normalize_rewards(rollout_buffer)
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    def _as_tensor(self, obs: Any) -> Any:
+        try:
+            return obs_as_tensor(obs, self.device)
+        except TypeError:  # an array of objects
+            check_observations(self, obs)
+            raise
 
     def _sample(self, obs: PyTorchObs) -> NDArray[Any]:
         """Draw (n_envs, *action shape) actions, in the units of ``evaluate_actions``."""
@@ -295,9 +322,22 @@ class TDAC(TwoOptimizerAlgorithm):
         if self._kernels is not None:
             actions = self._kernels.sample(self._last_obs)
         else:
-            with torch.inference_mode():
-                actions = self.policy.sample(obs, self.generator).cpu().numpy()
+            actions = self._sample_by_torch(obs)
         return actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
+
+    def _sample_by_torch(self, obs: PyTorchObs) -> NDArray[Any]:
+        check_observations(self, self._last_obs)
+        try:
+            with torch.inference_mode():
+                actions: NDArray[Any] = self.policy.sample(obs, self.generator).cpu().numpy()
+        except (RuntimeError, ValueError):  # of probabilities that are not finite
+            check_parameters(self)
+            with torch.inference_mode():
+                outputs = self.policy.action_net(self.policy._actor_latent(obs))
+            check_actions(self, outputs.cpu().numpy())
+            raise
+        check_actions(self, actions)
+        return actions
 
     def _normalize_rewards(self, rollout_buffer: TransitionBuffer) -> None:
         """Divide the rewards by the root mean square of recent discounted returns, clip to +-10."""
@@ -345,13 +385,27 @@ class TDAC(TwoOptimizerAlgorithm):
         self._update_schedules()
         if self._kernels is None or (self._is_watched and not self._kernels.can_update()):
             self._choose_path()
-        if self._kernels is not None:
-            self._kernels.update(self.rollout_buffer.rows())
-            self._last_update = self._kernels.figures
-        else:
-            self._set_training_mode(True)
-            self._update(self.rollout_buffer.get(self.device))
+        try:
+            if self._kernels is not None:
+                self._kernels.update(self.rollout_buffer.rows())
+                self._last_update = self._kernels.figures
+            else:
+                self._set_training_mode(True)
+                self._update_or_restore(self.rollout_buffer.get(self.device))
+        except NotFinite as error:
+            raise failed_update(self, error) from None
         self._n_updates += 1
+
+    def _update_or_restore(self, batch: Transitions) -> None:
+        """All of an update, or nothing."""
+        figures, self._guard = self._last_update, self._guard or Guard()
+        self._guard.begin(self)
+        try:
+            self._update(batch)
+            self._guard.end()
+        except BaseException as error:  # Ctrl-C too
+            self._last_update = figures
+            self._guard.undo(error)
 
     def _update(self, batch: Transitions) -> None:
         policy, one_pass = self.policy, not self.critic_first and self.critic_steps == 1
@@ -369,6 +423,7 @@ class TDAC(TwoOptimizerAlgorithm):
         advantage = self._advantage(value.detach(), target.detach(), batch)  # (4.21)
         distribution = policy.get_distribution(batch.state)  # (4.24)
         log_prob = distribution.log_prob(batch.action)  # (4.26)
+        self._guard.see(log_density=log_prob)  # type: ignore[union-attr]
         loss = actor_loss = equations.actor_loss(log_prob, advantage, self.loss_reduction)  # (4.22)
         if self.ent_coef_now > 0:
             loss = loss - self.ent_coef_now * self._reduced_entropy(distribution)
@@ -399,13 +454,16 @@ class TDAC(TwoOptimizerAlgorithm):
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         if self.discount_states:
             advantage = self.gamma**batch.elapsed_steps * advantage  # (4.6)
+        self._guard.see(advantage=advantage)  # type: ignore[union-attr]
         return advantage
 
     def _value_and_target(self, batch: Transitions) -> tuple[Tensor, Tensor]:
         """V(x) and (4.19), from one pass over all states of the rollout."""
         values = self.policy.predict_values(batch.states).flatten()
         value, next_value = values[: len(batch.reward)], values[batch.successor]
-        return value, equations.td_target(batch.reward, batch.terminated, next_value, self.gamma)
+        target = equations.td_target(batch.reward, batch.terminated, next_value, self.gamma)
+        self._guard.see(value=values, target=target)  # type: ignore[union-attr]
+        return value, target
 
     def _step(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
         """Clip the gradient of each network, and step; if it is not finite, no parameter moves."""
@@ -415,9 +473,11 @@ class TDAC(TwoOptimizerAlgorithm):
                 parameter.grad = None  # zero_grad, without the profiler's share of it
         loss.backward()  # type: ignore[no-untyped-call]
         max_norm = math.inf if self.max_grad_norm is None else self.max_grad_norm
-        norms = [clip_grad_norm_(parameters, max_norm) for parameters in groups]
-        if self.device.type == "cpu":  # elsewhere a look at it would wait for the device
-            check_norms(norms)
+        norms = {
+            optimizer: clip_grad_norm_(parameters, max_norm)
+            for optimizer, parameters in zip(optimizers, groups, strict=True)
+        }
+        self._guard.see_step(loss, norms)  # type: ignore[union-attr]
         for optimizer in optimizers:
             optimizer.step()
 
@@ -449,12 +509,10 @@ class TDAC(TwoOptimizerAlgorithm):
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and files hold: the kernels point into the memory of this model alone."""
-        transient = ("_kernels", "_path", "_last_update")
-        return {name: value for name, value in vars(self).items() if name not in transient}
+        return {name: value for name, value in vars(self).items() if name not in TRANSIENT}
 
     def _excluded_save_params(self) -> list[str]:
-        transient = ["generator", "_kernels", "_path", "_last_update"]
-        return [*super()._excluded_save_params(), *transient]
+        return [*super()._excluded_save_params(), "generator", *TRANSIENT]
 
 
 def _figures_of(distribution: Distribution) -> dict[str, Tensor]:

@@ -101,7 +101,8 @@ class TransitionBuffer:
             if infos[env].get("TimeLimit.truncated", False):
                 if infos[env].get("terminal_observation") is None:
                     raise ValueError(
-                        f"infos[{env}] has TimeLimit.truncated but no terminal_observation: the "
+                        f"infos[{env}] has TimeLimit.truncated but no terminal_observation, in "
+                        f"environment {env} at step {elapsed_steps[env] + 1} of its episode: the "
                         "VecEnv must add it, because the value of the state it was cut in is needed"
                     )
                 self.terminated[self.step, env] = False

@@ -20,6 +20,8 @@ ORDER = [
     "distributions",
     "running",
     "transitions",
+    "update_faults",
+    "env_faults",
     "policies",
     "seeding",
     "plain",

@@ -3,6 +3,7 @@
    Everything points into the memory of torch's tensors and numpy's arrays: nothing is kept here.
    `Kernels` in kernels.py calls these functions in the order of TDAC.train. */
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -206,10 +207,47 @@ void adam(const Network *network, double learning_rate, double beta1, double bet
     }
 }
 
+/* ---- faults ---- */
+
+/* Whether no number is NaN or larger than the bound. */
+VECTOR int64_t are_within(const float *numbers, int64_t size, float bound) {
+    int32_t outside = 0;
+    for (int64_t i = 0; i < size; i++) outside |= !(fabsf(numbers[i]) <= bound);
+    return !outside;
+}
+
+/* Whether parameters are finite. What Adam remembers is, after gradients of a finite norm. */
+int64_t is_finite(const Network *network) {
+    for (int64_t p = 0; p < network->n_parameters; p++)
+        if (!are_within(network->parameters[p].value, network->parameters[p].size, FLT_MAX))
+            return 0;
+    return 1;
+}
+
+static float *copy_array(float *array, float *copy, int64_t size, int64_t back) {
+    if (back) memcpy(array, copy, size * sizeof(float));
+    else memcpy(copy, array, size * sizeof(float));
+    return copy + size;
+}
+
+/* Parameters and what Adam remembers into `copy`, or back. */
+void copy_state(const Network *network, float *copy, int64_t back) {
+    for (int64_t p = 0; p < network->n_parameters; p++) {
+        const Parameter *at = &network->parameters[p];
+        copy = copy_array(at->value, copy, at->size, back);
+        if (at->steps != NULL) {
+            copy = copy_array(at->mean, copy, at->size, back);
+            copy = copy_array(at->square, copy, at->size, back);
+            copy = copy_array(at->steps, copy, 1, back);
+        }
+    }
+}
+
 /* ---- running statistics ---- */
 
-void normalize(const float *rows, int64_t n, int64_t width, const float *mean, const float *var,
-               float epsilon, float clip, float *normalized) {
+/* Returns whether all of `rows` are finite, and at most `largest`. */
+int64_t normalize(const float *rows, int64_t n, int64_t width, const float *mean, const float *var,
+                  float epsilon, float clip, float largest, float *normalized) {
     for (int64_t j = 0; j < width; j++) {
         const float std = sqrtf(var[j] + epsilon);
         for (int64_t i = 0; i < n; i++) {
@@ -218,6 +256,7 @@ void normalize(const float *rows, int64_t n, int64_t width, const float *mean, c
             normalized[i * width + j] = x < -clip ? -clip : x;
         }
     }
+    return are_within(rows, n * width, largest);
 }
 
 /* The parallel form of Chan, Golub and LeVeque (1979), as update_moments in running.py. */
@@ -310,14 +349,15 @@ static void mean_and_std(const Network *actor, int64_t rows, int64_t squash, dou
     }
 }
 
-/* Actions u = mu + sigma * noise, for the rows that `forward` is given. */
-void sample_gaussian(const Network *actor, const float *states, int64_t rows, int64_t squash,
-                     double low, double high, const float *noise, float *action) {
+/* Actions u = mu + sigma * noise, for the rows that `forward` is given; returns whether finite. */
+int64_t sample_gaussian(const Network *actor, const float *states, int64_t rows, int64_t squash,
+                        double low, double high, const float *noise, float *action) {
     forward(actor, states, rows);
     mean_and_std(actor, rows, squash, low, high, NULL);
     const Layer *head = &actor->layers[actor->n_hidden];
     for (int64_t i = 0; i < rows * head->outputs; i++)
         action[i] = head[0].output[i] + head[1].output[i] * noise[i];
+    return are_within(action, rows * head->outputs, FLT_MAX);
 }
 
 /* Gradient of (4.22) and the entropy bonus. With z = (u - mu) / sigma the derivative of (4.26) by mu

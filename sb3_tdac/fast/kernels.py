@@ -1,6 +1,7 @@
 """The fast path of a model: the kernels, in the order of ``TDAC.train``."""
 
 import ctypes
+import math
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from torch import Tensor
 from sb3_tdac import equations
 from sb3_tdac.base import TwoOptimizerAlgorithm
 from sb3_tdac.distributions import DiagGaussian
+from sb3_tdac.env_faults import LARGEST, check_observations
 from sb3_tdac.fast.library import Array, BatchStructure, address, load, zeros
 from sb3_tdac.fast.network import Network
 from sb3_tdac.fast.routing import Listeners, actor_anchors, update_anchors
 from sb3_tdac.running import CLIP, DECAY, EPSILON, RunningMeanStd
 from sb3_tdac.transitions import TransitionBuffer, Transitions
+from sb3_tdac.update_faults import NotFinite, check_actions, first_not_finite
 
 
 class Kernels:
@@ -28,6 +31,10 @@ class Kernels:
     def __init__(self, model: TwoOptimizerAlgorithm):
         policy = model.policy
         self.model, self.policy, self.library = model, policy, load()
+        self._shape = (model.n_envs, *model.observation_space.shape)  # type: ignore[misc]
+        self._last_outputs: list[Array] = []
+        scale = model.advantage_stats
+        self._advantage_stats = scale.mean_square.numpy(), scale.weight.numpy()
         self.is_box = isinstance(model.action_space, spaces.Box)
         self.capacity = 2 * model.n_steps * model.n_envs + model.n_envs  # every step a time limit
         heads: list[Any] = [policy.action_net, *([policy.std_net] if self.is_box else [])]
@@ -74,33 +81,39 @@ class Kernels:
         """The same of all that an update needs, and whether nobody listens to autograd."""
         return self.can_sample() and self._update_anchors.hold() and self._listeners.are_none()
 
-    def _set_states(self, obs: Array) -> None:
-        """Normalized observations into ``states``."""
+    def _set_states(self, obs: Array) -> bool:
+        """Normalized observations into ``states``; returns whether all can be learned from."""
         rows = len(obs)
         if self.stats is None:
             self.states[:rows] = obs.reshape(rows, -1)
-            return
+            return bool(self.library.are_within(self._states, rows * self.features, LARGEST))
         self.raw_states[:rows] = obs.reshape(rows, -1)
         mean, var, _ = self.stats
-        self.library.normalize(
+        are_fine = self.library.normalize(
             *(self._raw_states, rows, self.features, mean.data_ptr(), var.data_ptr()),
-            *(EPSILON, CLIP, self._states),
+            *(EPSILON, CLIP, LARGEST, self._states),
         )
+        return bool(are_fine)
 
     def sample(self, obs: Array) -> Array:
         """Draw actions, with the random numbers that ``policy.sample`` would use.
 
         :param obs: (n_envs, *observation shape)
         :return: (n_envs, A) or (n_envs,), in the units of ``evaluate_actions``
+        :raises ValueError: if an observation, or an action of a ``Box``, is not finite
         """
-        self._set_states(obs)
+        if obs.shape != self._shape or obs.dtype != np.float32 or not self._set_states(obs):
+            check_observations(self.model, obs)
+            self._set_states(obs)
         states, rows = self._states, len(obs)
         if self.is_box:
             self.noise.normal_(generator=self.model.generator)  # as torch.normal
-            self.library.sample_gaussian(
+            are_finite = self.library.sample_gaussian(
                 *(self.actor.address, states, rows, self.policy.squash_output),
                 *(*self.policy.std_bounds, *self._sampling),
             )
+            if not are_finite:
+                check_actions(self.model, self._action)
             return self._action.copy()
         self.noise.exponential_(generator=self.model.generator)  # as torch.multinomial
         self.library.forward(self.actor.address, states, rows)
@@ -125,11 +138,44 @@ class Kernels:
         )
 
     def update(self, rows: Transitions) -> None:
-        """One update: critic, advantage, actor.
+        """One update: critic, advantage, actor; all of it, or nothing.
 
         :param rows: B transitions as arrays
-        :raises ValueError: if a gradient is not finite
+        :raises NotFinite: if a number is not finite
         """
+        before = [float(number) for number in self._advantage_stats]
+        self.critic.keep()
+        self.actor.keep()
+        try:
+            self._update(rows)
+        except BaseException as error:  # Ctrl-C too: half an update is none
+            quantity = self._first_not_finite() if isinstance(error, NotFinite) else None
+            self.critic.restore()
+            self.actor.restore()
+            for number, old in zip(self._advantage_stats, before, strict=True):
+                number.fill(old)
+            if quantity is not None:
+                raise NotFinite(quantity) from None
+            raise
+
+    def _first_not_finite(self) -> str | None:
+        """The cause of a failed update: what comes first in its order."""
+        columns = self.columns
+        return first_not_finite(
+            {
+                "parameter of the critic": self.critic.parameters,
+                "value": [columns["value"]],
+                "target": [columns["target"]],
+                "gradient of the critic": self.critic.gradients,
+                "mean square of the advantage": [self._advantage_stats[0]],
+                "advantage": [columns["advantage"]],
+                "parameter of the actor": self.actor.parameters,
+                "output of the actor": self._last_outputs,
+                "gradient of the actor": self.actor.gradients,
+            }
+        )
+
+    def _update(self, rows: Transitions) -> None:
         model, library, batch = self.model, self.library, self.batch_address
         self._set_batch(rows)
         scale = 1.0 if model.loss_reduction == "sum" else 1.0 / self.batch.size
@@ -144,6 +190,11 @@ class Kernels:
             self._set_advantage()
         self._set_actor_gradient(scale)  # (4.22)
         self.actor.step(model.max_grad_norm)  # (4.23)
+        networks_are = library.is_finite(self.critic.address) and library.is_finite(
+            self.actor.address
+        )
+        if not (networks_are and math.isfinite(self._advantage_stats[0])):
+            raise NotFinite("parameter or running statistic")
         if self.stats is not None:
             self.raw_states[: self.batch.size] = rows.state.reshape(self.batch.size, -1)
             library.update_moments(
@@ -154,7 +205,8 @@ class Kernels:
     def _set_batch(self, rows: Transitions) -> None:
         columns = self.columns
         self.batch.rows = len(rows.states)
-        self._set_states(rows.states)
+        if not self._set_states(rows.states):
+            check_observations(self.model, self.model._last_obs)  # the only ones not seen yet
         for name in ("reward", "terminated", "successor", "elapsed_steps"):
             columns[name][:] = getattr(rows, name)
         columns["action" if self.is_box else "choice"][:] = rows.action

@@ -51,7 +51,10 @@ SIGNATURES = dict(
     squared_gradient_norm="p",
     scale_gradient="pd",
     adam="pdddd",
-    normalize="piippffp",
+    are_within="pif",
+    is_finite="p",
+    copy_state="ppi",
+    normalize="piippfffp",
     update_moments="piipppd",
     value_and_target="ppd",
     critic_gradient="ppddi",
@@ -61,6 +64,11 @@ SIGNATURES = dict(
     gaussian_gradient="ppddidd",
     categorical_gradient="ppdd",
     normalize_rewards="ppiidppppddd",
+)
+#: What those return that return something.
+RESULTS = dict(
+    squared_gradient_norm=c_double,
+    **dict.fromkeys(("are_within", "is_finite", "normalize", "sample_gaussian"), c_int64),
 )
 
 
@@ -80,7 +88,7 @@ def load() -> Any:
     for name, arguments in SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes = [kinds[letter] for letter in arguments]
-        function.restype = c_double if name == "squared_gradient_norm" else None
+        function.restype = RESULTS.get(name)
     return library
 
 

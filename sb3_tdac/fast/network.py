@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sb3_tdac.checks import check_norms
 from sb3_tdac.fast.library import Layer, NetworkStructure, Parameter, address, load, zeros
+from sb3_tdac.update_faults import NotFinite, Snapshot
 
 ACTIVATIONS = {nn.Tanh: 1, nn.ReLU: 2}
 VARIANTS = ("weight_decay", "amsgrad", "maximize", "capturable", "differentiable")
@@ -96,6 +96,21 @@ class Network:
             address(self._scratch),
         )
         self.address = ctypes.addressof(self._structure)
+        self._copy = zeros(sum(3 * gradient.size + 1 for gradient in self.gradients))
+        self._copy_address = address(self._copy)
+        self._snapshot = None if self.states else Snapshot()
+
+    def keep(self) -> None:
+        """Copy parameters and the optimizer's state, for ``restore``."""
+        load().copy_state(self.address, self._copy_address, False)
+        if self._snapshot is not None:
+            self._snapshot.take([], [self.optimizer])
+
+    def restore(self) -> None:
+        """Return to what was kept."""
+        load().copy_state(self.address, self._copy_address, True)
+        if self._snapshot is not None:
+            self._snapshot.restore()
 
     def _set_parameters(self) -> None:
         """Point to parameters and gradients, and to the state of Adam, made as Adam makes it."""
@@ -125,11 +140,12 @@ class Network:
         """Clip the gradient as ``clip_grad_norm_`` does, and take the optimizer's step.
 
         :param max_grad_norm: norm to clip to; ``None``: do not clip
-        :raises ValueError: if the gradient is not finite; the parameters stay as they were
+        :raises NotFinite: if the gradient is not finite, and before any parameter moves
         """
         kernels = load()
         norm = math.sqrt(kernels.squared_gradient_norm(self.address))
-        check_norms([norm])
+        if not math.isfinite(norm):
+            raise NotFinite("norm of a gradient")
         if max_grad_norm is not None and norm + 1e-6 > max_grad_norm:
             kernels.scale_gradient(self.address, max_grad_norm / (norm + 1e-6))
         if self.states and is_plain_adam(self.optimizer):
