@@ -32,7 +32,7 @@ from tqdm import tqdm
 from sb3_tdac import TDAC
 from sb3_tdac.vec_env import LeanDummyVecEnv
 
-PROBLEMS = ["Pendulum-v1", "CartPole-v1", "MountainCarContinuous-v0", "double-integrator"]
+PROBLEMS = ["Pendulum-v1", "CartPole-v1", "InvertedPendulum-v5", "double-integrator"]
 EVAL_SEED = 10_000
 KEY = ["problem", "variant", "seed", "settings"]
 

@@ -71,7 +71,8 @@ ALTERNATIVES: dict[str, list[Change]] = {
     "std": [dict(std_bounds=bounds) for bounds in ((1e-6, math.inf), (0.05, 1.0), (0.2, 1.0))],
     "entropy": [dict(ent_coef=0.0), other_schedule("ent_coef")],
     "networks": [dict(max_grad_norm=norm) for norm in (None, 0.1, 0.5)]
-    + [dict(ortho_init=yes) for yes in (True, False)],
+    + [dict(ortho_init=yes) for yes in (True, False)]
+    + [dict(activation_fn=function) for function in (nn.Tanh, nn.ReLU)],
     "actor's start": [dict(actor_warmup=part) for part in (0.0, 0.1)],
     "scale of the advantage": [
         dict(scale_advantage=scale, normalize_advantage=normalize)
