@@ -121,10 +121,13 @@ def check(args: argparse.Namespace) -> None:
     print(table(rows))
     for algorithm in rows["algorithm"].unique():
         scores = rows[rows["algorithm"] == algorithm]["score"].fillna(0.0).to_numpy()
-        low, high = stats.bootstrap(
-            (scores,), iqm, rng=np.random.default_rng(0), method="percentile"
-        ).confidence_interval
-        print(f"{algorithm}: IQM of the scores {iqm(scores):.3f} ({low:.3f} ... {high:.3f})")
+        interval = ""
+        if len(scores) > 1:
+            bounds = stats.bootstrap(
+                (scores,), iqm, rng=np.random.default_rng(0), method="percentile"
+            ).confidence_interval
+            interval = f" ({bounds.low:.3f} ... {bounds.high:.3f})"
+        print(f"{algorithm}: IQM of the scores {iqm(scores):.3f}{interval}")
 
 
 def iqm(scores: Any, axis: int | None = None) -> Any:
@@ -137,9 +140,11 @@ def table(rows: pd.DataFrame) -> str:
     lines = ["| problem | environments | algorithm | seeds | diverged | median | mean | worst |"]
     lines.append("|---" * 8 + "|")
     for key, group in rows.groupby(["problem", "n_envs", "algorithm"], sort=False):
-        worst = group["value"].max() if key[0] in SYSTEMS else group["value"].min()
-        figures = (group["value"].median(), group["value"].mean(), worst)
-        cells = [*key, len(group), int(group["value"].isna().sum()), *(f"{x:.4g}" for x in figures)]
+        values = group["value"].dropna()
+        worst = values.max() if key[0] in SYSTEMS else values.min()
+        figures = (values.median(), values.mean(), worst) if len(values) else ()
+        diverged = len(group) - len(values)
+        cells = [*key, len(group), diverged, *(f"{x:.4g}" for x in figures)]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

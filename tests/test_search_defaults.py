@@ -1,0 +1,85 @@
+"""The search for defaults, and the check of what it found, on small sizes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import search_defaults
+import torch
+from lqr import SYSTEMS, LinearGaussian, LQREnv, discounted_cost, optimal_gain
+from search_defaults import LQR_GAMMA, Run, iqm, main, train
+
+
+class Controller:
+    """Always the same linear controller, whatever it learns."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        env = LQREnv(**SYSTEMS["double-integrator"])
+        self.gain = 1.5 * optimal_gain(env, LQR_GAMMA)
+
+    def learn(self, timesteps: int) -> None:
+        pass
+
+    def predict(self, obs: Any, deterministic: bool) -> Any:
+        assert deterministic
+        return -obs @ self.gain.T, None
+
+
+def test_score_of_a_regulator_is_the_least_cost_over_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The costs of the closed form, of states from the start's distribution, without time limit."""
+    monkeypatch.setitem(search_defaults.ALGORITHMS, "TDAC", Controller)  # type: ignore[arg-type]
+    found = train(Run("TDAC", "double-integrator", 1, 0))
+    env = LQREnv(**SYSTEMS["double-integrator"])
+    best = optimal_gain(env, LQR_GAMMA)
+    costs = [
+        -LinearGaussian(env, gain, 0.0, LQR_GAMMA).performance() for gain in (best, 1.5 * best)
+    ]
+    assert found["score"] == pytest.approx(costs[0] / costs[1], rel=0.05)  # 256 random starts
+    sampled = [
+        discounted_cost(env, lambda x, gain=gain: -x @ gain.T, LQR_GAMMA)
+        for gain in (best, 1.5 * best)
+    ]
+    assert found["score"] == pytest.approx(sampled[0] / sampled[1], rel=1e-5)
+
+
+def test_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
+    assert iqm(np.array([100.0, 1.0, 2.0, 3.0, 4.0, -50.0, 9.0, 0.0])) == (1 + 2 + 3 + 4) / 4
+
+
+def test_a_diverged_run_counts_as_zero_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*args: Any, **kwargs: Any) -> Any:
+        raise ValueError("not finite")
+
+    monkeypatch.setitem(search_defaults.ALGORITHMS, "TDAC", diverge)
+    rows = pd.DataFrame([train(Run("TDAC", "CartPole-v1", 1, 0))])
+    assert rows["value"].isna().all()
+    assert "| CartPole-v1 | 1 | TDAC | 1 | 1 |" in search_defaults.table(rows)
+
+
+def test_check_trains_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "defaults.csv"
+    small = ["--problems", "double-integrator", "--n-envs", "2", "--timesteps", "64"]
+    main(["check", *small, "--seeds", "1", "--out", str(out)])
+    first = pd.read_csv(out)
+    main(["check", *small, "--seeds", "2", "--out", str(out)])
+    rows = pd.read_csv(out)
+    assert list(rows["seed"]) == [0, 1]
+    pd.testing.assert_frame_equal(rows.iloc[:1], first)
+    assert "TDAC: IQM of the scores" in capsys.readouterr().out
+
+
+def test_search_goes_on_with_its_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(search_defaults, "SEARCHED", [("CartPole-v1", 2), ("coupled", 1)])
+    for _ in range(2):
+        study = ["--study", str(tmp_path / "study.log")]
+        main(["search", "--trials", "1", "--timesteps", "64", *study])
+    torch.set_num_threads(threads)
+    trials = [line for line in capsys.readouterr().out.splitlines() if "learning_rate" in line]
+    assert len(trials) == 1 + 2  # of the first call and of the second
