@@ -272,6 +272,7 @@ def test_other_defaults_of_the_constructor_make_another_run() -> None:
         ("--env Blackjack-v1 --algos a2c-gea_lambda=0", "did you mean gae_lambda?"),
         ("--from x y", "--out is needed where --from names several folders"),
         ("--env CartPole-v1 --seeds 0", "--seeds must be at least 1, got 0"),
+        ("--env CartPole-v1 --first-seed -1", "--first-seed must be at least 0, got -1"),
         ("--env CartPole-v1 --workers 0", "--workers must be at least 1, got 0"),
         ("--env CartPole-v1 --threshold x", "--threshold x: 'x' is no number"),
         ("--env CartPole-v1 Pendulum-v1 --threshold 5", "--threshold 5: say ENV=NUMBER"),
@@ -494,6 +495,18 @@ def test_folders_with_other_budgets_are_joined(here: Path) -> None:
     # What was joined can be drawn again, or a part of it.
     assert main("compare --from z --env C --out c".split()) == 0
     assert section(Path("c/comparison.md").read_text(), "C") == section(text, "C")
+
+
+def test_seeds_trained_apart_are_joined(here: Path) -> None:
+    command = (
+        "compare --env CartPole-v1 --algos tdac -n 64 --eval-freq 64 --eval-episodes 1".split()
+    )
+    for name, more in (("x", "--seeds 1"), ("y", "--first-seed 1 --seeds 2")):
+        assert main([*command, *more.split(), "--workers", "1", "--out", name]) == 0
+    assert main("compare --from x y --out z".split()) == 0
+    assert table(Path("z/comparison.md").read_text(), "CartPole-v1")["tdac"]["seeds"] == "3"
+    found = read(Path("z"))
+    assert list(found.evaluations.seed.unique()) == found.seeds["CartPole-v1"]["tdac"] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

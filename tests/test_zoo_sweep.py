@@ -133,8 +133,9 @@ def test_two_machines_share_a_study_in_postgresql(folder: Path, postgres_url: st
     trials = trials_of(postgres_url)
     assert_finished(trials, 6)
     assert len({trial.user_attrs[OWNER] for trial in trials}) == 2
-    drawn = [trial.params["learning_rate"] for trial in trials]
-    assert len(set(drawn)) == len(drawn)
+    # A worker that came too late gives its trial back before it draws.
+    drawn = [trial.params["learning_rate"] for trial in trials if trial.state != TrialState.FAIL]
+    assert len(set(drawn)) == len(drawn) == 6
 
 
 def test_sweep_without_any_result_says_why(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ def compare(options: list[str]) -> None:
         envs=args.env,
         commands=[shlex.join(["sb3-tdac", "compare", *options])],
         thresholds=dict(thresholds(args.threshold, args.env)),
-        seeds={env: dict.fromkeys(args.algos, args.seeds) for env in args.env},
+        seeds={env: {algo: [*_seeds(args)] for algo in args.algos} for env in args.env},
         machines=[f"{platform.platform()}, {os.cpu_count()} CPUs"],
     )
     comparison.complete()
@@ -118,7 +118,8 @@ def _parser() -> argparse.ArgumentParser:
         "configuration (tdac: ours), a2c-defaults the constructor's defaults, a2c-gae_lambda=0 "
         f"another value of that key; default: {ALGO} a2c ppo",
     )
-    add("--seeds", type=int, default=5, help="number of seeds, which start at zero")
+    add("--seeds", type=int, default=5, help="number of seeds")
+    add("--first-seed", type=int, default=0, help="the first of them; default: 0")
     add("-n", "--n-timesteps", type=int, help="environment steps of each run")
     add("--eval-freq", type=int, help="steps between evaluations; default: a tenth of all")
     add("--eval-episodes", type=int, default=20, help="episodes of an evaluation")
@@ -156,10 +157,13 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             parser.error(f"--{option.replace('_', '-')} is needed, or --from")
     if args.eval_freq is None:
         args.eval_freq = max(1, args.n_timesteps // 10)
-    for option in ("seeds", "n_timesteps", "eval_freq", "eval_episodes", "n_envs", "workers"):
+    least = dict.fromkeys(
+        ("seeds", "n_timesteps", "eval_freq", "eval_episodes", "n_envs", "workers"), 1
+    )
+    for option, low in (least | {"first_seed": 0}).items():
         value = getattr(args, option)
-        if value is not None and value < 1:
-            parser.error(f"--{option.replace('_', '-')} must be at least 1, got {value}")
+        if value is not None and value < low:
+            parser.error(f"--{option.replace('_', '-')} must be at least {low}, got {value}")
     args.algos = args.algos or [ALGO, "a2c", "ppo"]
     args.out = args.out or Path("logs") / "compare" / f"{args.n_timesteps}_steps"
     known = list(gym.envs.registry)
@@ -172,6 +176,10 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise ValueError(f"{what} {twice[0]!r} is named twice")
+
+
+def _seeds(args: argparse.Namespace) -> range:
+    return range(args.first_seed, args.first_seed + args.seeds)
 
 
 def _runs(args: argparse.Namespace) -> list[Run]:
@@ -192,7 +200,7 @@ def _runs(args: argparse.Namespace) -> list[Run]:
             }
     return [
         Run(args.out, env, algo, seed, settings[env, algo])
-        for seed in range(args.seeds)
+        for seed in _seeds(args)
         for env in args.env
         for algo in args.algos
     ]

@@ -30,7 +30,7 @@ class Comparison:
     :param commands: that made it
     :param thresholds: of each environment, the return to reach
     :param random: of each environment, the mean return of a random policy
-    :param seeds: of each environment and contender, how many were asked for
+    :param seeds: of each environment and contender, those that were asked for
     :param settings: of each environment and contender
     :param versions: of the packages; several, if runs were made with different ones
     :param machines: that it was made on
@@ -42,7 +42,7 @@ class Comparison:
     commands: list[str] = field(default_factory=list)
     thresholds: dict[str, float | None] = field(default_factory=dict)
     random: dict[str, float] = field(default_factory=dict)
-    seeds: dict[str, dict[str, int]] = field(default_factory=dict)
+    seeds: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: list[dict[str, str]] = field(default_factory=list)
     machines: list[str] = field(default_factory=list)

@@ -22,7 +22,7 @@ def read(folder: Path) -> Comparison:
     runs = [Run.read(path.parent) for path in sorted(folder.glob(f"*/*/{SETTINGS}"))]
     if record and runs:
         found = Comparison(**record)
-        found.add([run for run in runs if run.has_ended() and run.seed < _asked(found, run)])
+        found.add([run for run in runs if run.has_ended() and run.seed in _asked(found, run)])
     elif (folder / TABLE).is_file():
         evaluations = pd.read_csv(folder / TABLE)
         missing = [column for column in COLUMNS if column not in evaluations]
@@ -39,9 +39,9 @@ def read(folder: Path) -> Comparison:
     return found
 
 
-def _asked(comparison: Comparison, run: Run) -> int:
-    """How many seeds were asked for; none, if the last command was about others."""
-    return comparison.seeds.get(run.env, {}).get(run.algo, 0)
+def _asked(comparison: Comparison, run: Run) -> list[int]:
+    """The seeds that were asked for; none, if the last command was about others."""
+    return comparison.seeds.get(run.env, {}).get(run.algo, [])
 
 
 def joined(parts: list[Comparison], envs: list[str] | None, algos: list[str] | None) -> Comparison:
@@ -63,9 +63,11 @@ def joined(parts: list[Comparison], envs: list[str] | None, algos: list[str] | N
     for part in reversed(parts):
         for key in ("thresholds", "random"):
             getattr(whole, key).update(getattr(part, key))
-        for key in ("seeds", "settings"):
-            for env, found in getattr(part, key).items():
-                getattr(whole, key).setdefault(env, {}).update(found)
+        for env, settings in part.settings.items():
+            whole.settings.setdefault(env, {}).update(settings)
+        for env, asked in part.seeds.items():
+            seeds = whole.seeds.setdefault(env, {})
+            seeds |= {algo: sorted({*seeds.get(algo, []), *new}) for algo, new in asked.items()}
     for part in parts:
         for key in ("commands", "versions", "machines"):
             new = [each for each in getattr(part, key) if each not in getattr(whole, key)]

@@ -142,7 +142,7 @@ def _result(
 ) -> list[object]:
     """The row of a contender."""
     n_seeds = comparison.n_seeds(env, algo)
-    asked = comparison.seeds.get(env, {}).get(algo, n_seeds)
+    asked = len(comparison.seeds.get(env, {}).get(algo, [])) or n_seeds
     cells: list[object] = [algo, n_seeds if asked == n_seeds else f"{n_seeds} of {asked}"]
     if not n_seeds:
         return cells + ["-"] * (width - 2)
