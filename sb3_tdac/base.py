@@ -30,6 +30,7 @@ from sb3_tdac.checks import (
 )
 from sb3_tdac.env_faults import blame, check_observations
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
+from sb3_tdac.processes import forget_replies
 from sb3_tdac.running import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.saving import ResumableAlgorithm
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
@@ -132,6 +133,8 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         self._has_modes = not all(type(module) in MODELESS for module in self.policy.modules())
+        if self.env is not None:
+            forget_replies(self.env)
         try:
             prepared = super()._setup_learn(*args, **kwargs)
         except Exception as error:

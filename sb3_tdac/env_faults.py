@@ -1,7 +1,6 @@
 """Environments that break their contract: which one, in which step."""
 
 import traceback
-from multiprocessing import connection
 from typing import Any, NoReturn
 
 import numpy as np
@@ -10,6 +9,7 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
+from sb3_tdac.processes import stop_workers
 from sb3_tdac.transitions import TransitionBuffer
 from sb3_tdac.update_faults import updates_of
 
@@ -20,8 +20,6 @@ HANDLERS = (
     *("stable_baselines3.common.vec_env", "stable_baselines3.common.monitor", "sb3_tdac.vec_"),
     *("gymnasium.vector", "gymnasium.wrappers.vector"),
 )
-#: Seconds in which a process that lost its pipe is gone, and one that is told to end has ended.
-DEATH_TIMEOUT = 5.0
 
 
 def place(model: BaseAlgorithm, env: int, step: int, steps_ago: int = 0) -> str:
@@ -227,25 +225,3 @@ def _origin(error: Exception) -> tuple[int | None, bool, bool]:
         if not module.startswith("numpy"):
             is_handler = module.startswith(HANDLERS)
     return (env if isinstance(env, int) else None), is_from_env, is_handler
-
-
-def stop_workers(env: SubprocVecEnv) -> tuple[int | None, int | None]:
-    """End the processes of an environment that has lost one: its ``close`` would wait for ever.
-
-    :param env: environment, closed afterwards
-    :return: index and exit code of the process that died
-    """
-    connection.wait([process.sentinel for process in env.processes], DEATH_TIMEOUT)
-    codes = [process.exitcode for process in env.processes]
-    dead = next((i for i, code in enumerate(codes) if code is not None), None)
-    for process in env.processes:
-        process.terminate()
-    for process in env.processes:
-        process.join(DEATH_TIMEOUT)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-    for remote in env.remotes:
-        remote.close()
-    env.waiting, env.closed = False, True
-    return dead, None if dead is None else codes[dead]

@@ -21,6 +21,7 @@ ORDER = [
     "running",
     "transitions",
     "update_faults",
+    "processes",
     "env_faults",
     "policies",
     "seeding",

@@ -199,6 +199,35 @@ def test_a_dead_process_is_named_and_the_others_end_though_their_close_hangs(
     assert model.learn(8)._n_updates == 2
 
 
+@pytest.mark.parametrize("call", ["step_wait", "reset"])
+def test_after_ctrl_c_while_processes_answer_training_goes_on_with_a_reset(
+    quick_processes: None, call: str
+) -> None:
+    """One of two replies stays in its pipe."""
+
+    class Interrupted(SubprocVecEnv):
+        def step_wait(self) -> Any:
+            if interrupted == "step_wait":
+                self.remotes[0].recv()
+                raise KeyboardInterrupt
+            return super().step_wait()
+
+        def reset(self) -> Any:
+            if interrupted == "reset":
+                self.remotes[0].send(("reset", (None, None)))
+                raise KeyboardInterrupt
+            return super().reset()
+
+    interrupted = ""
+    model = odd_model(vec_env=Interrupted).learn(8)
+    interrupted = call
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(8)
+    interrupted = ""
+    assert model.resume(16)._n_updates == 3
+    model.get_env().close()  # type: ignore[union-attr]
+
+
 def test_an_observation_of_another_type_from_a_process_is_named(quick_processes: None) -> None:
     model = odd_model(dict(obs=None), vec_env=one_process)
     with pytest.raises(
