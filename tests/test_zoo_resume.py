@@ -1,14 +1,16 @@
 """``sb3-tdac train --resume RUN`` ends a run as if it had not been interrupted."""
 
+import os
 import pickle
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from stable_baselines3.common.monitor import load_results
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from test_zoo_commands import error_line
 
 from sb3_tdac import TDAC
@@ -164,6 +166,38 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert f"Stopped after 512 of 960 steps: sb3-tdac train --resume {RUN} goes on" in out
     assert TDAC.load(RUN / f"{ENV}.zip").num_timesteps == 512
     assert first + resume() == pytest.approx([1 - 32 * k / 960 for k in range(1, 31) if k != 16])
+
+
+def test_ctrl_c_saves_before_the_environments_are_closed_though_it_ended_their_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A ``close`` that hangs would come too late; that of a ``SubprocVecEnv`` fails."""
+
+    def interrupt(model: TDAC) -> None:
+        if model.num_timesteps >= at:
+            for process in model.env.unwrapped.processes:  # type: ignore[union-attr]
+                os.kill(process.pid, signal.SIGINT)
+                process.join()
+            raise KeyboardInterrupt
+        TRAIN_OF_TDAC(model)
+
+    def close(env: SubprocVecEnv) -> None:
+        was_saved.append((RUN / f"{ENV}.zip").exists())
+        close_of_sb3(env)
+
+    was_saved: list[bool] = []
+    close_of_sb3 = SubprocVecEnv.close
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TDAC, "train", interrupt)
+    monkeypatch.setattr(SubprocVecEnv, "close", close)
+    for at, options in (
+        (352, [*TRAIN, "--vec-env", "subproc"]),
+        (512, ["train", "--resume", str(RUN)]),
+    ):
+        assert main(options) == 0 and was_saved.pop() and not was_saved
+        assert f"Stopped after {at} of 960 steps" in capsys.readouterr().out
+        assert TDAC.load(RUN / f"{ENV}.zip").num_timesteps == at
+        (RUN / f"{ENV}.zip").unlink()
 
 
 def test_the_newest_file_that_is_whole_counts(here: Path) -> None:

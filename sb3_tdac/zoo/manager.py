@@ -2,9 +2,11 @@
 
 import argparse
 import inspect
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -17,6 +19,7 @@ from stable_baselines3.common import callbacks
 import sb3_tdac
 from sb3_tdac import TDAC
 from sb3_tdac.callbacks import CheckpointCallback
+from sb3_tdac.processes import forget_replies
 from sb3_tdac.zoo import ALGO
 from sb3_tdac.zoo.study import opened
 
@@ -48,6 +51,21 @@ def schedule(value: Any) -> Any:
         return float(value.removeprefix("constant_"))
     except (AttributeError, ValueError):
         return value
+
+
+class Unclosed:
+    """A model for rl_zoo3, which closes the environments before it saves: that may fail or hang.
+
+    :param model: whose environments stay open
+    """
+
+    env = SimpleNamespace(close=lambda: None)
+
+    def __init__(self, model: Any):
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
 
 class ZooManager(ExperimentManager):
@@ -110,12 +128,26 @@ class ZooManager(ExperimentManager):
 
         :param model: to train
         """
-        super().learn(model)
+        try:
+            super().learn(Unclosed(model))  # type: ignore[arg-type]
+        except BaseException:
+            model.env.close()
+            raise
         if self.algo == ALGO and model.num_timesteps < model._total_timesteps:
             print(
                 f"Stopped after {model.num_timesteps} of {model._total_timesteps} steps: "
                 f"sb3-tdac train --resume {self.save_path} goes on"
             )
+
+    def save_trained_model(self, model: Any) -> None:
+        """Save, and close the environments; Ctrl-C may have ended their processes.
+
+        :param model: to save
+        """
+        super().save_trained_model(model)
+        forget_replies(model.env)
+        with suppress(EOFError, OSError):
+            model.env.close()
 
     def load_trial(
         self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True
