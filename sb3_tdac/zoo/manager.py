@@ -53,19 +53,23 @@ def schedule(value: Any) -> Any:
         return value
 
 
-class Unclosed:
-    """A model for rl_zoo3, which closes the environments before it saves: that may fail or hang.
+class StandIn:
+    """What rl_zoo3 takes for a model.
 
-    :param model: whose environments stay open
+    :param model: that it stands for
     """
-
-    env = SimpleNamespace(close=lambda: None)
 
     def __init__(self, model: Any):
         self._model = model
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
+
+
+class Unclosed(StandIn):
+    """Keeps the environments open: rl_zoo3 closes them before it saves, which may fail or hang."""
+
+    env = SimpleNamespace(close=lambda: None)
 
 
 class ZooManager(ExperimentManager):
