@@ -28,7 +28,8 @@ from sb3_tdac.checks import (
     check_real,
     check_spaces,
 )
-from sb3_tdac.env_faults import blame, check_observations
+from sb3_tdac.env_errors import blame
+from sb3_tdac.env_faults import check_observations
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.processes import forget_replies
 from sb3_tdac.running import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare

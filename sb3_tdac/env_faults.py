@@ -1,25 +1,16 @@
-"""Environments that break their contract: which one, in which step."""
+"""Numbers and shapes that break the contract of an environment: of which one, in which step."""
 
-import traceback
 from typing import Any, NoReturn
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
-from sb3_tdac.processes import stop_workers
 from sb3_tdac.transitions import TransitionBuffer
 from sb3_tdac.update_faults import updates_of
 
 #: Largest size of an observation or reward: sums of its square stay finite in float32.
 LARGEST = 1e15
-#: Modules whose code handles what an environment returned, and is no part of one.
-HANDLERS = (
-    *("stable_baselines3.common.vec_env", "stable_baselines3.common.monitor", "sb3_tdac.vec_"),
-    *("gymnasium.vector", "gymnasium.wrappers.vector"),
-)
 
 
 def place(model: BaseAlgorithm, env: int, step: int, steps_ago: int = 0) -> str:
@@ -33,6 +24,14 @@ def place(model: BaseAlgorithm, env: int, step: int, steps_ago: int = 0) -> str:
     at = f"step {step} of its episode" if step else "a reset"
     time_step = model.num_timesteps - steps_ago * model.n_envs
     return f"environment {env} at {at} (time step {time_step}, after {updates_of(model)})"
+
+
+def place_unknown(model: BaseAlgorithm) -> str:
+    """The same where nothing tells which environment it was.
+
+    :param model: that is training
+    """
+    return f"one of the environments (after time step {model.num_timesteps})"
 
 
 def check_observations(model: Any, obs: Any) -> None:
@@ -62,7 +61,7 @@ def check_step(model: Any, rewards: Any, dones: Any) -> None:
     for name, numbers in (("rewards", rewards), ("dones", dones)):
         if np.shape(numbers) != (model.n_envs,):
             fault = f"{name} must be one number for each environment, got {np.shape(numbers)}"
-            _stop(model, fault, _place_of_error(model, None, False))
+            _stop(model, fault, place_unknown(model))
 
 
 def check_rollout(model: Any, buffer: TransitionBuffer) -> None:
@@ -156,72 +155,3 @@ def _why(number: Any, space: spaces.Space[Any] | None = None) -> str:
     if space is None or isinstance(space, spaces.Box):
         return f" is too large ({number:g}; the limit is {LARGEST:g})"
     return f" is not in {space} ({number})"
-
-
-def blame(model: Any, env: VecEnv, error: Exception, resetting: bool = False) -> NoReturn:
-    """Raise what a ``VecEnv`` raised, with the environment and its step.
-
-    What the environment's own code raised keeps its type, and gets a note.
-
-    :param model: that is training
-    :param env: environments
-    :param error: caught from ``step`` or ``reset``; others are raised as they are
-    :param resetting: it was the ``reset``
-    :raises ValueError: if the ``VecEnv`` could not take what an environment returned
-    :raises RuntimeError: if the process of an environment died; those of the others are stopped
-    """
-    index, is_from_env, is_handler = _origin(error)
-    if not is_from_env:
-        raise error
-    saved = f"The model is that of {updates_of(model)}, and can be saved"
-    if not resetting:
-        model._last_obs = None  # the next ``learn`` resets
-    base = env.unwrapped
-    if isinstance(base, SubprocVecEnv) and isinstance(error, EOFError | OSError):
-        if base.closed:
-            raise RuntimeError("env is closed: give the model another one by set_env") from error
-        index, code = stop_workers(base)
-        raise RuntimeError(
-            f"the process of {_place_of_error(model, index, resetting)} died with exit code {code}:"
-            " its own error is above, unless a signal ended it (-9: perhaps no memory was left). "
-            f"The other processes are stopped: set_env gives the model new ones. {saved}"
-        ) from error
-    where = _place_of_error(model, index, resetting)
-    if is_handler:
-        raise ValueError(
-            f"an observation, reward, flag or info of {where} is not what its VecEnv can take: "
-            f"{type(error).__name__}: {error}. Mend the environment: "
-            f"stable_baselines3.common.env_checker.check_env finds more. {saved}"
-        ) from error
-    note = f"raised by {where}. {saved}"
-    if hasattr(error, "add_note"):
-        error.add_note(note)
-    else:  # Python 3.10, which does not print it
-        error.__notes__ = [*getattr(error, "__notes__", []), note]
-    raise error
-
-
-def _place_of_error(model: Any, env: int | None, resetting: bool) -> str:
-    if env is None:
-        return f"one of the environments (after time step {model.num_timesteps})"
-    if resetting:
-        return place(model, env, 0)
-    step = 1 if model._last_episode_starts[env] else int(model._elapsed_steps[env]) + 2
-    return place(model, env, step, steps_ago=-1)
-
-
-def _origin(error: Exception) -> tuple[int | None, bool, bool]:
-    """Index of the environment, whether it was one, and whether its ``VecEnv`` could not go on."""
-    env, is_from_env, is_handler, parts = None, False, False, []
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        module, owner = frame.f_globals.get("__name__", ""), frame.f_locals.get("self")
-        if isinstance(owner, VecEnv):
-            is_from_env = True
-            env = frame.f_locals.get("env_idx", frame.f_locals.get("i", env))
-        elif isinstance(owner, VectorEnv):
-            parts = [*getattr(owner, "envs", ())]
-        elif any(part is owner for part in parts):
-            env = next(i for i, part in enumerate(parts) if part is owner)
-        if not module.startswith("numpy"):
-            is_handler = module.startswith(HANDLERS)
-    return (env if isinstance(env, int) else None), is_from_env, is_handler

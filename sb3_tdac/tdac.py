@@ -28,7 +28,8 @@ from sb3_tdac.checks import (
     check_word,
 )
 from sb3_tdac.distributions import DiagGaussian
-from sb3_tdac.env_faults import blame, check_observations, check_rollout, check_step
+from sb3_tdac.env_errors import blame
+from sb3_tdac.env_faults import check_observations, check_rollout, check_step
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.running import (
     CLIP,
