@@ -3,10 +3,11 @@
 import traceback
 from typing import Any, NoReturn
 
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
-from sb3_tdac.env_faults import place, place_unknown
+from sb3_tdac.env_faults import fault_of, is_number, place, place_unknown
 from sb3_tdac.processes import stop_workers
 from sb3_tdac.update_faults import updates_of
 
@@ -15,6 +16,8 @@ HANDLERS = (
     *("stable_baselines3.common.vec_env", "stable_baselines3.common.monitor", "sb3_tdac.vec_"),
     *("gymnasium.vector", "gymnasium.wrappers.vector"),
 )
+#: The function of ``AsyncVectorEnv`` that raises what the environment of a process raised.
+RAISES_FOR_ENV = "_raise_if_errors"
 
 
 def blame(model: Any, env: VecEnv, error: Exception, resetting: bool = False) -> NoReturn:
@@ -73,14 +76,30 @@ def _origin(error: Exception) -> tuple[int | None, bool, bool]:
     """Index of the environment, whether it was one, and whether its ``VecEnv`` could not go on."""
     env, is_from_env, is_handler, parts = None, False, False, []
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        module, owner = frame.f_globals.get("__name__", ""), frame.f_locals.get("self")
+        module, names = frame.f_globals.get("__name__", ""), frame.f_locals
+        owner = names.get("self")
         if isinstance(owner, VecEnv):
             is_from_env = True
-            env = frame.f_locals.get("env_idx", frame.f_locals.get("i", env))
+            env = names.get("env_idx", names.get("i", env))
+            if module == SubprocVecEnv.__module__ and "results" in names:  # all have answered
+                env = _first_odd(names["results"], owner.observation_space)
         elif isinstance(owner, VectorEnv):
             parts = [*getattr(owner, "envs", ())]
+            if isinstance(error, EOFError):  # of a process of an AsyncVectorEnv
+                env = names.get("env_idx", env)
+            env = names.get("index", env)
         elif any(part is owner for part in parts):
             env = next(i for i, part in enumerate(parts) if part is owner)
         if not module.startswith("numpy"):
-            is_handler = module.startswith(HANDLERS)
+            is_handler = module.startswith(HANDLERS) and frame.f_code.co_name != RAISES_FOR_ENV
+    is_handler = is_handler and type(error).__module__ != "gymnasium.error"  # says enough itself
     return (env if isinstance(env, int) else None), is_from_env, is_handler
+
+
+def _first_odd(results: list[Any], space: spaces.Space[Any]) -> int | None:
+    """Index of the first process with an observation, reward or flag that no array can hold."""
+    for env, (obs, *rest) in enumerate(results):
+        numbers = rest[:2] if len(rest) > 1 else []  # a reset has none
+        if fault_of(obs, space) or not all(map(is_number, numbers)):
+            return env
+    return None

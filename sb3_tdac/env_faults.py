@@ -4,6 +4,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_tdac.transitions import TransitionBuffer
@@ -50,18 +51,44 @@ def check_observations(model: Any, obs: Any) -> None:
         _stop(model, fault, place(model, env, step))
 
 
-def check_step(model: Any, rewards: Any, dones: Any) -> None:
-    """Refuse rewards and ends of episodes that are not one number for each environment.
+def check_step(model: Any, rewards: Any, dones: Any, infos: Any) -> None:
+    """Refuse a step without one number, one flag and one dict for each environment.
 
     :param model: that is training
     :param rewards: what a ``VecEnv`` returned
     :param dones: likewise
-    :raises ValueError: naming the step
+    :param infos: likewise
+    :raises ValueError: naming environment and step
     """
-    for name, numbers in (("rewards", rewards), ("dones", dones)):
-        if np.shape(numbers) != (model.n_envs,):
-            fault = f"{name} must be one number for each environment, got {np.shape(numbers)}"
-            _stop(model, fault, place_unknown(model))
+    for name, rows, kind, is_kind in (
+        ("rewards", rewards, "number", is_number),
+        ("dones", dones, "flag", _is_flag),
+        ("infos", infos, "dict", lambda info: isinstance(info, dict)),
+    ):
+        wanted = f"{name} must be one {kind} for each environment, got "
+        if np.shape(rows) != (model.n_envs,):
+            given = np.shape(rows) or type(rows).__name__
+            _stop(model, f"{wanted}{given}", place_unknown(model))
+        for env, row in enumerate(rows):
+            if not is_kind(row):
+                step = int(model._elapsed_steps[env]) + 1
+                _stop(model, f"{wanted}{row!r}", place(model, env, step))
+
+
+def is_number(value: Any) -> bool:
+    """Whether an array of numbers can hold it.
+
+    :param value: reward or flag of one environment
+    """
+    try:
+        return np.ndim(value) == 0 and isinstance(float(value), float)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _is_flag(value: Any) -> bool:
+    """Also as text: one flag that is text makes text of all."""
+    return str(value) in ("False", "True", "0", "1", "0.0", "1.0")
 
 
 def check_rollout(model: Any, buffer: TransitionBuffer) -> None:
@@ -76,10 +103,20 @@ def check_rollout(model: Any, buffer: TransitionBuffer) -> None:
         for bad_row in np.flatnonzero(~(np.abs(rewards) <= LARGEST)).tolist():
             _stop(model, "reward" + _why(rewards[bad_row]), _place_of_row(model, buffer, bad_row))
     for row, obs in buffer.time_limits:
-        one = {k: _batch(v) for k, v in obs.items()} if isinstance(obs, dict) else _batch(obs)
-        bad = _bad_observation(one, model.observation_space, 1)
-        if bad is not None:
-            _stop(model, "terminal_" + bad[1], _place_of_row(model, buffer, row))
+        fault = fault_of(obs, model.observation_space)
+        if fault is not None:
+            _stop(model, f"terminal_{fault}", _place_of_row(model, buffer, row))
+
+
+def fault_of(obs: Any, space: spaces.Space[Any]) -> str | None:
+    """Why one observation is none that a network can learn from, if it is not.
+
+    :param obs: observation
+    :param space: its space
+    """
+    one = {k: _batch(v) for k, v in obs.items()} if isinstance(obs, dict) else _batch(obs)
+    bad = _bad_observation(one, space, 1)
+    return None if bad is None else bad[1]
 
 
 def _batch(obs: Any) -> Any:
@@ -121,10 +158,9 @@ def _bad_observation(obs: Any, space: spaces.Space[Any], n_envs: int) -> tuple[i
 def _bad_rows(
     name: str, rows: Any, space: spaces.Space[Any], n_envs: int
 ) -> tuple[int, str] | None:
-    shape = (n_envs, *(space.shape or ()))
-    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "biuf" or rows.shape != shape:
-        given = np.shape(rows)[1:] if isinstance(rows, np.ndarray) else type(rows).__name__
-        return 0, f"{name} must have shape {shape[1:]} and be of numbers, got {given}"
+    bad = _not_numbers(name, rows, (n_envs, *(space.shape or ())))
+    if bad is not None:
+        return bad
     if isinstance(space, spaces.Box):
         if rows.dtype.kind == "f":  # a sum of squares is no larger only if none of its terms is
             surely_fine = bool(np.vdot(rows, rows) <= LARGEST**2)
@@ -137,6 +173,28 @@ def _bad_rows(
     if not len(places):
         return None
     return int(places[0][0]), name + _why(rows[tuple(places[0])], space)
+
+
+def _not_numbers(name: str, rows: Any, shape: tuple[int, ...]) -> tuple[int, str] | None:
+    if not isinstance(rows, np.ndarray):
+        env, given = 0, type(rows).__name__
+    elif rows.shape != shape:
+        env, given = 0, str(rows.shape[1:])
+        if rows.shape[:1] != shape[:1]:
+            given = f"an array {rows.shape} for {shape[0]} environments"
+    elif rows.dtype.kind not in "biuf":
+        odd = (env for env, row in enumerate(rows) if not _are_finite(row))
+        env, given = next(odd, 0), str(rows.dtype)
+    else:
+        return None
+    return env, f"{name} must have shape {shape[1:]} and be of numbers, got {given}"
+
+
+def _are_finite(row: NDArray[Any]) -> bool:
+    try:
+        return bool(np.isfinite(np.asarray(row.tolist(), np.float64)).all())
+    except (TypeError, ValueError):
+        return False
 
 
 def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
