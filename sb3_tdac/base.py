@@ -247,9 +247,9 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         :param kwargs: arguments of the constructor to change
         :return: the model
         :raises TypeError: if a keyword is no argument of the constructor
-        :raises ValueError: if the file is damaged, or not a TDAC model of this version; with
-            ``safe``, also if its settings are more than numbers, text, and the classes of
-            ``sb3_tdac.plain``
+        :raises ValueError: if the file is damaged, or not a TDAC model of this version; without
+            ``force_reset``, if ``env`` has another number of environments; with ``safe``, if its
+            settings are more than numbers, text, and the classes of ``sb3_tdac.plain``
         :raises OSError: if it cannot be opened
         """
         unknown = set(kwargs) - cls.constructor_arguments() | {"policy"} & set(kwargs)
@@ -271,9 +271,16 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
                 data, *_ = load_from_zip_file(file, device="cpu", custom_objects=custom_objects)
                 policy_kwargs = POLICY_0_1_0 | (data or {})["policy_kwargs"]
                 custom_objects = (custom_objects or {}) | dict(policy_kwargs=policy_kwargs)
-            return super().load(
+            loaded: SelfAlgorithm = super().load(
                 file, env, device, custom_objects, print_system_info, force_reset, **kwargs
             )
+        starts: Any = loaded._last_episode_starts
+        if loaded._last_obs is not None and len(starts) != loaded.n_envs:
+            raise ValueError(
+                f"with force_reset=False, env must have {len(starts)} environments, as the model "
+                f"was saved with, got {loaded.n_envs}"
+            )
+        return loaded
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         statistics = ["return_stats", "advantage_stats"]
