@@ -4,7 +4,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_tdac.transitions import TransitionBuffer
@@ -190,9 +189,9 @@ def _not_numbers(name: str, rows: Any, shape: tuple[int, ...]) -> tuple[int, str
     return env, f"{name} must have shape {shape[1:]} and be of numbers, got {given}"
 
 
-def _are_finite(row: NDArray[Any]) -> bool:
+def _are_finite(row: Any) -> bool:
     try:
-        return bool(np.isfinite(np.asarray(row.tolist(), np.float64)).all())
+        return bool(np.isfinite(np.array(np.asarray(row).tolist(), np.float64)).all())
     except (TypeError, ValueError):
         return False
 

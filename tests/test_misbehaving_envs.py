@@ -344,3 +344,9 @@ def test_observations_that_are_no_array_of_numbers_are_refused_at_any_step(
 ) -> None:
     model = odd_model(vec_env=scripted(dict(obs=obs), at), fast_path=fast_path)
     fails(model, ValueError, rf"must have shape \(3,\) and be of numbers, got {given}")
+
+
+def test_none_among_discrete_observations_is_named() -> None:
+    vec_env = scripted(dict(obs=np.array([0, None])), at=12)
+    model = odd_model(vec_env=vec_env, odd=dict(space=spaces.Discrete(3)))
+    fails(model, ValueError, rf"must have shape \(\) and be of numbers, got object in {WHERE}")
