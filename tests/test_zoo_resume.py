@@ -191,13 +191,14 @@ def test_ctrl_c_saves_before_the_environments_are_closed_though_it_ended_their_p
             for process in model.env.unwrapped.processes:  # type: ignore[union-attr]
                 os.kill(process.pid, signal.SIGINT)
                 process.join()
-            raise KeyboardInterrupt
+            raise error
         TRAIN_OF_TDAC(model)
 
     def close(env: SubprocVecEnv) -> None:
         was_saved.append((RUN / f"{ENV}.zip").exists())
         close_of_sb3(env)
 
+    error: BaseException = KeyboardInterrupt()
     was_saved: list[bool] = []
     close_of_sb3 = SubprocVecEnv.close
     monkeypatch.chdir(tmp_path)
@@ -211,6 +212,8 @@ def test_ctrl_c_saves_before_the_environments_are_closed_though_it_ended_their_p
         assert f"Stopped after {at} of 960 steps" in capsys.readouterr().out
         assert TDAC.load(RUN / f"{ENV}.zip").num_timesteps == at
         (RUN / f"{ENV}.zip").unlink()
+    error = ValueError("the cause")  # the error of ``close`` does not hide it
+    assert error_line(capsys, *TRAIN, "--vec-env", "subproc").endswith("the cause")
 
 
 def test_the_newest_file_that_is_whole_counts(here: Path) -> None:

@@ -15,6 +15,7 @@ from rl_zoo3 import exp_manager
 from rl_zoo3.exp_manager import ExperimentManager
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER
 from stable_baselines3.common import callbacks
+from stable_baselines3.common.vec_env import VecEnv
 
 import sb3_tdac
 from sb3_tdac import TDAC
@@ -53,6 +54,16 @@ def schedule(value: Any) -> Any:
         return value
 
 
+def close(env: VecEnv) -> None:
+    """Close environments, some of whose processes Ctrl-C may have ended.
+
+    :param env: environments
+    """
+    forget_replies(env)
+    with suppress(EOFError, OSError):
+        env.close()
+
+
 class StandIn:
     """What rl_zoo3 takes for a model.
 
@@ -73,7 +84,10 @@ class Unclosed(StandIn):
 
 
 class ZooManager(ExperimentManager):
-    """rl_zoo3's manager of one experiment; for algorithms other than TDAC nothing differs."""
+    """rl_zoo3's manager of one experiment, which saves before it closes the environments.
+
+    For algorithms other than TDAC nothing else differs.
+    """
 
     def __init__(self, args: argparse.Namespace, algo: str, *more: Any, **options: Any):
         if algo == ALGO and options.get("config") is None:
@@ -135,7 +149,7 @@ class ZooManager(ExperimentManager):
         try:
             super().learn(Unclosed(model))  # type: ignore[arg-type]
         except BaseException:
-            model.env.close()
+            close(model.env)
             raise
         if self.algo == ALGO and model.num_timesteps < model._total_timesteps:
             print(
@@ -144,14 +158,12 @@ class ZooManager(ExperimentManager):
             )
 
     def save_trained_model(self, model: Any) -> None:
-        """Save, and close the environments; Ctrl-C may have ended their processes.
+        """Save, and close the environments.
 
         :param model: to save
         """
         super().save_trained_model(model)
-        forget_replies(model.env)
-        with suppress(EOFError, OSError):
-            model.env.close()
+        close(model.env)
 
     def load_trial(
         self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True
