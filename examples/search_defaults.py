@@ -155,7 +155,7 @@ def table(rows: pd.DataFrame) -> str:
 
 #: The first trial.
 DEFAULTS = dict(
-    **dict(learning_rate=3e-3, critic_over_actor=4 / 3, actor_warmup=0.3, n_steps=4, gamma=0.96),
+    **dict(learning_rate=3e-3, critic_over_actor=4 / 3, actor_warmup=0.25, n_steps=4, gamma=0.96),
     **dict(ent_coef=0.01, max_grad_norm=0.2, scale_advantage=False, critic_steps=4),
     **dict(activation_fn="ReLU", std_low=0.2, std_high=0.7),
 )
@@ -168,7 +168,7 @@ def draw(trial: optuna.Trial) -> dict[str, Any]:
     return dict(
         learning_rate=f"lin_{learning_rate}",
         critic_learning_rate=f"lin_{learning_rate * ratio}",
-        actor_warmup=trial.suggest_categorical("actor_warmup", [0.05, 0.1, 0.2, 0.3]),
+        actor_warmup=trial.suggest_categorical("actor_warmup", [0.05, 0.1, 0.25]),
         n_steps=trial.suggest_categorical("n_steps", [4, 8, 16]),
         gamma=trial.suggest_categorical("gamma", [0.96, 0.97, 0.98, 0.985, 0.99, 0.995]),
         ent_coef=f"lin_{trial.suggest_float('ent_coef', 1e-3, 0.3, log=True)}",

@@ -130,7 +130,7 @@ class TDAC(TwoOptimizerAlgorithm):
         env: GymEnv | str | None,
         learning_rate: ScheduleArgument = "lin_3e-3",
         critic_learning_rate: ScheduleArgument | None = "lin_4e-3",
-        actor_warmup: float = 0.3,
+        actor_warmup: float = 0.25,
         n_steps: int | None = None,
         gamma: float = 0.96,
         ent_coef: ScheduleArgument = "lin_0.01",
