@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +30,7 @@ from sb3_tdac.checks import (
     check_spaces,
 )
 from sb3_tdac.env_faults import blame, check_observations
+from sb3_tdac.originals import check_originals, keep_statistics
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.running import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.saving import ResumableAlgorithm
@@ -58,6 +60,7 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
     policy: TDACPolicy
     _last_obs: Any
     _has_modes = True
+    _kept_statistics: Sequence[tuple[Any, dict[str, Any]]] = ()
     _is_watched = True  # somebody's code may run between two steps, and change the model
     critic_learning_rate: ScheduleArgument | None
     actor_warmup: float
@@ -132,11 +135,15 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         self._has_modes = not all(type(module) in MODELESS for module in self.policy.modules())
+        last_obs = self._last_obs
+        keep_statistics(self)
         try:
             prepared = super()._setup_learn(*args, **kwargs)
         except Exception as error:
             blame(self, self.env, error, resetting=True)  # type: ignore[arg-type]
         check_parameters(self)
+        if self._last_obs is not last_obs:
+            check_originals(self)
         check_observations(self, self._last_obs)
         return prepared
 

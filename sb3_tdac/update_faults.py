@@ -6,8 +6,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor, nn
+
+from sb3_tdac.places import updates_of
 
 
 class NotFinite(ValueError):
@@ -98,15 +99,6 @@ def failed_update(model: Any, error: NotFinite) -> ValueError:
         f"{model.num_timesteps}). {REMEDY}. The model is that of {updates_of(model)}, and can be "
         "saved"
     )
-
-
-def updates_of(model: BaseAlgorithm) -> str:
-    """How many updates the model has made, in words.
-
-    :param model: any algorithm of SB3
-    """
-    n_updates = int(model._n_updates)
-    return f"{n_updates} update{'' if n_updates == 1 else 's'}"
 
 
 class Snapshot:
