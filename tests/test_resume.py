@@ -253,5 +253,17 @@ def test_training_goes_on_where_a_checkpoint_cannot_be_written(
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"the old one"]
 
 
+@pytest.mark.filterwarnings("ignore:Folder .* is made")
+@pytest.mark.parametrize("folder", ["file", "file/below", "circle", "zero\0byte"])
+def test_training_goes_on_where_the_folder_of_checkpoints_cannot_be_made(
+    tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.warns(UserWarning, match="training goes on: .*it was not written"):
+        model = fresh().learn(64, CheckpointCallback(16, str(tmp_path / folder)))
+    assert model.num_timesteps == 64
+
+
 def full(*_: Any) -> None:
     raise OSError(28, "No space left on device")
