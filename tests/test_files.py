@@ -222,6 +222,13 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path, content: bytes) ->
     assert "newer version" in message and "saved with sb3_tdac 9.0.0" in message
 
 
+@pytest.mark.parametrize("origin", [dict(format="2"), dict(format=None), [], None, 3], ids=repr)
+def test_a_file_whose_origin_makes_no_sense_is_refused(
+    tmp_path: Path, content: bytes, origin: Any
+) -> None:
+    assert "something else" in refusal(tmp_path / "odd.zip", edited(content, _origin=origin))
+
+
 def test_what_does_not_fit_the_installed_versions_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
