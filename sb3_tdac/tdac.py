@@ -465,7 +465,7 @@ class TDAC(TwoOptimizerAlgorithm):
         values = self.policy.predict_values(batch.states).flatten()
         value, next_value = values[: len(batch.reward)], values[batch.successor]
         target = equations.td_target(batch.reward, batch.terminated, next_value, self.gamma)
-        self._guard.see(value=values, target=target)  # type: ignore[union-attr]
+        self._guard.see(value=value, target=target)  # type: ignore[union-attr]
         return value, target
 
     def _step(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
