@@ -168,8 +168,9 @@ def test_what_is_killed_while_it_saves_leaves_a_whole_file() -> None:
 # --- load ----------------------------------------------------------------------------------------
 
 
-def test_damaged_files_are_refused_or_load_identically() -> None:
-    found = damage(rounds=2, seed=1)
+@pytest.mark.parametrize("safe", [False, True])
+def test_damaged_files_are_refused_or_load_identically(safe: bool) -> None:
+    found = damage(rounds=2, seed=1, safe=safe)
     assert found.total() == 144 and {result for *_, result in found} == {"refused", "identical"}
 
 
