@@ -102,9 +102,9 @@ def failed_update(model: Any, error: NotFinite) -> ValueError:
     """
     check_parameters(model)
     return ValueError(
-        f"{error.quantity} is not finite in {_rows(model, error.are_bad)}update "
-        f"{int(model._n_updates) + 1} (after time step {model.num_timesteps}). {REMEDY}. The model "
-        f"is that of {updates_of(model)}, and can be saved"
+        f"{error.quantity} is not finite in update {int(model._n_updates) + 1} (after time step "
+        f"{model.num_timesteps}){_rows(model, error.are_bad)}. {REMEDY}. The model is that of "
+        f"{updates_of(model)}, and can be saved"
     )
 
 
@@ -114,9 +114,9 @@ def _rows(model: Any, are_bad: Tensor | None) -> str:
         return ""
     n_bad, n_rows = int(are_bad.sum()), len(are_bad)
     if n_bad == n_rows:
-        return f"all {n_rows} transitions of "
+        return f", in all {n_rows} transitions"
     first = place_of_row(model, model.rollout_buffer, int(are_bad.nonzero()[0]))
-    return f"{n_bad} of {n_rows} transitions (first: {first}; an observation may be the cause) of "
+    return f", in {n_bad} of {n_rows} transitions (first: {first}; an observation may be the cause)"
 
 
 class Snapshot:

@@ -92,7 +92,8 @@ def test_a_quantity_of_one_transition_is_named_with_its_environment_and_step(
         model.policy.value_net.weight.fill_(1e25)
     where = r"environment 1 at step 3 of its episode \(time step 16, after 1 update\)"
     fails_to_update(
-        model, rf"{quantity} is not finite in 1 of 8 transitions \(first: {where}; .* of update 2"
+        model,
+        rf"{quantity} is not finite in update 2 .*, in 1 of 8 transitions \(first: {where}; an",
     )
 
 
@@ -112,7 +113,7 @@ def test_a_density_of_zero_is_named(fast_path: bool) -> None:
     """The actions are 5e29 stds from the mean, whose square is no float32."""
     std = dict(net_arch=[8], std_bounds=(1e-30, 1.0), std_init=1e-30)
     model = odd_model(fast_path=fast_path, actor_warmup=0.0, policy_kwargs=std)
-    with pytest.raises(ValueError, match="log-density is not finite in all 8 transitions of upd"):
+    with pytest.raises(ValueError, match=r"log-density is not finite .*, in all 8 transitions"):
         model.learn(8, MovesTheMean())
 
 
@@ -204,6 +205,6 @@ def test_values_of_1e25_are_in_no_statistic_of_the_advantage(fast_path: bool) ->
     """Their square is none: all later advantages would be divided by infinity."""
     options = dict(learning_rate=0.0, critic_learning_rate=1e25, critic_steps=1, n_steps=1)
     model = odd_model(fast_path=fast_path, odd=dict(length=1, reward=0.0), **options)
-    with pytest.raises(ValueError, match="value is not finite in all 2 transitions of update 1 "):
+    with pytest.raises(ValueError, match=r"value is not finite .*, in all 2 transitions"):
         model.learn(28)
     assert_saved_and_finite(model)
