@@ -73,7 +73,7 @@ ALTERNATIVES: dict[str, list[Change]] = {
     "networks": [dict(max_grad_norm=norm) for norm in (None, 0.1, 0.5)]
     + [dict(ortho_init=yes) for yes in (True, False)]
     + [dict(activation_fn=function) for function in (nn.Tanh, nn.ReLU)],
-    "actor's start": [dict(actor_warmup=part) for part in (0.0, 0.1)],
+    "actor's start": [dict(actor_warmup=part) for part in (0.0, 0.1, 0.4)],
     "scale of the advantage": [
         dict(scale_advantage=scale, normalize_advantage=normalize)
         for scale, normalize in ((True, False), (False, False), (False, True))
@@ -82,8 +82,9 @@ ALTERNATIVES: dict[str, list[Change]] = {
     "scale of the observations": [dict(normalize_observation=yes) for yes in (True, False)],
     "critic steps": [dict(critic_steps=count) for count in (1, 2, 4, 8)],
     "optimizer": [
+        dict(optimizer_kwargs=dict(betas=(0.0, 0.99), eps=1e-5)),
+        dict(optimizer_kwargs=dict(betas=(0.9, 0.999), eps=1e-5)),
         dict(optimizer_class=torch.optim.RMSprop),
-        dict(optimizer_class=torch.optim.Adam, optimizer_kwargs={}),
         dict(optimizer_class=torch.optim.SGD),
     ],
     "rates": [other_schedule("learning_rate") | other_schedule("critic_learning_rate")],

@@ -4,10 +4,12 @@
     python examples/search_defaults.py search --trials 40 --study search.log
 
 ``check`` trains the constructor's defaults on every problem, with 1 and with 8 environments, and
-compares TDAC's score with each other algorithm's. ``search`` draws settings with Optuna's TPE; a
-trial is the mean score over the suite, given up early where it falls behind the others. The same
-command again, also at the same time, works on the same study. Scores: 0 is a random policy and 1
-the threshold of ``sb3_tdac.zoo.scores``; of a regulator the least cost over that of the policy.
+compares TDAC's score with each other algorithm's. ``search`` draws settings with Optuna's TPE, the
+defaults first; a trial is the mean score over the suite, given up early where it falls behind the
+others. The same command again, also at the same time, works on the same study. With
+``--problems Hopper-v5 Hopper-v5`` it searches settings for that problem alone, with two seeds.
+Scores: 0 is a random policy and 1 the threshold of ``sb3_tdac.zoo.scores``; of a regulator the
+least cost over that of the policy.
 """
 
 import argparse
@@ -52,6 +54,8 @@ SUITE = {
     "double-integrator": 100_000,
     "coupled": 100_000,
 }
+LOCOMOTION = ["Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Swimmer-v5", "BipedalWalker-v3"]
+TIMESTEPS = SUITE | dict.fromkeys(LOCOMOTION, 300_000)
 #: What ``search`` trains on: the quick problems, those that tell settings apart first.
 SEARCHED = [
     *(("InvertedPendulum-v5", 8), ("Pendulum-v1", 1), ("coupled", 8), ("CartPole-v1", 8)),
@@ -87,7 +91,7 @@ def train(run: Run, timesteps: int | None = None, **settings: Any) -> dict[str, 
     value = score = float("nan")
     try:
         model = ALGORITHMS[run.algorithm]("MlpPolicy", env, seed=run.seed, device="cpu", **settings)
-        model.learn(timesteps or SUITE[run.problem])
+        model.learn(timesteps or TIMESTEPS[run.problem])
         if regulator:
             value = cost_ratio(model, LQREnv(**SYSTEMS[run.problem]), LQR_GAMMA)
             score = 1 / value
@@ -149,36 +153,48 @@ def table(rows: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+#: The first trial.
+DEFAULTS = dict(
+    **dict(learning_rate=3e-3, critic_over_actor=4 / 3, actor_warmup=0.25, n_steps=4, gamma=0.96),
+    **dict(ent_coef=0.01, max_grad_norm=0.2, scale_advantage=False, critic_steps=4),
+    **dict(activation_fn="ReLU", std_low=0.2, std_high=0.7),
+)
+
+
 def draw(trial: optuna.Trial) -> dict[str, Any]:
     """Settings of one trial."""
-    learning_rate = trial.suggest_float("learning_rate", 5e-4, 4e-3, log=True)
+    learning_rate = trial.suggest_float("learning_rate", 3e-4, 5e-3, log=True)
     ratio = trial.suggest_float("critic_over_actor", 0.7, 5.0, log=True)
     return dict(
         learning_rate=f"lin_{learning_rate}",
         critic_learning_rate=f"lin_{learning_rate * ratio}",
-        actor_warmup=trial.suggest_categorical("actor_warmup", [0.1, 0.2, 0.3]),
-        gamma=trial.suggest_categorical("gamma", [0.96, 0.97, 0.98, 0.985]),
-        ent_coef=f"lin_{trial.suggest_float('ent_coef', 2e-3, 0.3, log=True)}",
+        actor_warmup=trial.suggest_categorical("actor_warmup", [0.05, 0.1, 0.25]),
+        n_steps=trial.suggest_categorical("n_steps", [4, 8, 16]),
+        gamma=trial.suggest_categorical("gamma", [0.96, 0.97, 0.98, 0.985, 0.99, 0.995]),
+        ent_coef=f"lin_{trial.suggest_float('ent_coef', 1e-3, 0.3, log=True)}",
         max_grad_norm=trial.suggest_float("max_grad_norm", 0.04, 0.5, log=True),
         scale_advantage=trial.suggest_categorical("scale_advantage", [True, False]),
         critic_steps=trial.suggest_categorical("critic_steps", [1, 2, 4]),
         policy_kwargs=dict(
             activation_fn=getattr(nn, trial.suggest_categorical("activation_fn", ["Tanh", "ReLU"])),
             std_bounds=(
-                trial.suggest_categorical("std_low", [0.1, 0.2, 0.3]),
+                trial.suggest_categorical("std_low", [0.05, 0.1, 0.2, 0.3]),
                 trial.suggest_categorical("std_high", [0.5, 0.6, 0.7, 0.8, 1.0]),
             ),
         ),
     )
 
 
-def objective(trial: optuna.Trial, timesteps: int | None = None) -> float:
-    """Mean score over the suite, each at most 1; the number of the trial gives the seeds."""
+def objective(
+    trial: optuna.Trial, problems: list[tuple[str, int]], timesteps: int | None = None
+) -> float:
+    """Mean score over the problems, each at most 1; the number of the trial gives the seeds."""
     settings, scores = draw(trial), []
-    for step, (problem, n_envs) in enumerate(SEARCHED):
+    for step, (problem, n_envs) in enumerate(problems):
         run = Run("TDAC", problem, n_envs, 1000 * trial.number + step)
-        result = train(run, timesteps, **settings)
-        trial.set_user_attr(f"{problem}, {n_envs}", result["value"])
+        rows = settings["n_steps"] * 8  # as many with one environment
+        result = train(run, timesteps, **settings | dict(n_steps=rows // n_envs))
+        trial.set_user_attr(f"{step}: {problem}, {n_envs}", result["value"])
         scores.append(np.nan_to_num(np.clip(result["score"], 0.0, 1.0)))
         trial.report(float(np.mean(scores)), step)
         if trial.should_prune():
@@ -200,7 +216,9 @@ def search(args: argparse.Namespace) -> None:
         ),
         pruner=optuna.pruners.PercentilePruner(40.0, n_startup_trials=12, n_warmup_steps=2),
     )
-    objective_now = functools.partial(objective, timesteps=args.timesteps)
+    study.enqueue_trial(DEFAULTS, skip_if_exists=True)
+    problems = [(problem, 8) for problem in args.problems] or SEARCHED
+    objective_now = functools.partial(objective, problems=problems, timesteps=args.timesteps)
     study.optimize(objective_now, n_trials=args.trials)
     finished = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
     for trial in sorted(finished, key=lambda trial: trial.value or 0.0, reverse=True)[:5]:
@@ -221,6 +239,14 @@ def main(arguments: list[str] | None = None) -> None:
     checking.set_defaults(command=check)
     searching = commands.add_parser("search", help="look for better defaults")
     searching.add_argument("--trials", type=int, default=40)
+    searching.add_argument(
+        "--problems",
+        nargs="+",
+        choices=TIMESTEPS,
+        default=[],
+        metavar="PROBLEM",
+        help="with 8 environments, one seed for each time it is named; default: ten quick ones",
+    )
     searching.add_argument("--study", default="search.log", metavar="FILE", help="Optuna's journal")
     searching.add_argument("--sampler-seed", type=int, default=0)
     searching.set_defaults(command=search)

@@ -4,8 +4,8 @@
 with SIGKILL at random moments; after each, the file must load, hold the last step that was saved,
 and train on. ``--in-place`` does the same to SB3's own way of saving, for comparison.
 
-``python examples/torture.py damage``: bit flips, cuts and garbage in every part of a file; ``load``
-must refuse it with a ValueError, or give the same model.
+``python examples/torture.py damage``: bit flips, cuts and garbage in every part of a file; with
+``safe=True`` and without, ``load`` must refuse it with a ValueError, or give the same model.
 
 ``python examples/torture.py faults``: an operating system call fails while a model is saved.
 """
@@ -140,14 +140,15 @@ def report_of_kills(count: int, seed: int, in_place: bool) -> list[tuple[Any, ..
 
 def report_of_damage(rounds: int, seed: int) -> list[tuple[Any, ...]]:
     """Rows of the table: entries of the file together."""
-    found: Counter[tuple[str, str, str]] = Counter()
-    for (kind, part, result), times in damage(rounds, seed).items():
-        found[kind, part.partition(" of ")[0], result] += times
-    results = sorted({"refused", "identical", *(key[2] for key in found)}, reverse=True)
-    kinds = sorted({key[:2] for key in found})
+    found: Counter[tuple[str, str, str, str]] = Counter()
+    for how, safe in (("load", False), ("safe=True", True)):
+        for (kind, part, result), times in damage(rounds, seed, safe).items():
+            found[how, kind, part.partition(" of ")[0], result] += times
+    results = sorted({"refused", "identical", *(key[3] for key in found)}, reverse=True)
+    kinds = sorted({key[:3] for key in found})
     rows = [(*kind, *(found[(*kind, result)] for result in results)) for kind in kinds]
-    sums = [sum(column) for column in zip(*(row[2:] for row in rows), strict=True)]
-    return [("damage", "to", *results), *rows, ("all", "", *sums)]
+    sums = [sum(column) for column in zip(*(row[3:] for row in rows), strict=True)]
+    return [("loaded by", "damage", "to", *results), *rows, ("all", "", "", *sums)]
 
 
 def report_of_faults() -> list[tuple[Any, ...]]:

@@ -68,18 +68,19 @@ def damaged(content: bytes, rounds: int, seed: int = 0) -> Iterator[tuple[str, s
         yield "garbage", part, garbage
 
 
-def outcome(path: Path, content: bytes, expected: list[Any]) -> str:
+def outcome(path: Path, content: bytes, expected: list[Any], safe: bool) -> str:
     """What ``load`` makes of a file.
 
     :param path: where to write it
     :param content: of the file
     :param expected: leaves of the parameters of the undamaged one
+    :param safe: of ``load``
     :return: ``"refused"``, ``"identical"``, or what is wrong
     """
     path.write_bytes(content)
     signal.alarm(DEADLINE)
     try:
-        found = tree_leaves(TDAC.load(path).get_parameters())
+        found = tree_leaves(TDAC.load(path, safe=safe).get_parameters())
     except ValueError as error:
         return "refused" if str(path) in str(error) else f"unclear error: {error}"
     except Exception as error:
@@ -93,11 +94,12 @@ def outcome(path: Path, content: bytes, expected: list[Any]) -> str:
     return "identical" if same else "another model"
 
 
-def damage(rounds: int, seed: int = 0) -> Counter[tuple[str, str, str]]:
+def damage(rounds: int, seed: int = 0, safe: bool = False) -> Counter[tuple[str, str, str]]:
     """Load damaged files.
 
     :param rounds: files of each kind and part
     :param seed: of the damage
+    :param safe: of ``load``
     :return: how often which kind of damage to which part had which outcome
     """
     found: Counter[tuple[str, str, str]] = Counter()
@@ -107,7 +109,7 @@ def damage(rounds: int, seed: int = 0) -> Counter[tuple[str, str, str]]:
         content, expected = path.read_bytes(), tree_leaves(TDAC.load(path).get_parameters())
         files_to_load = [*damaged(content, rounds, seed)]
         for kind, part, bad in tqdm(files_to_load, desc="damage", disable=rounds < 5):
-            found[kind, part, outcome(path, bad, expected)] += 1
+            found[kind, part, outcome(path, bad, expected, safe)] += 1
     return found
 
 

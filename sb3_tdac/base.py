@@ -2,12 +2,15 @@
 
 import copy
 import inspect
+import io
+import json
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.save_util import json_to_data, load_from_zip_file
 from stable_baselines3.common.torch_layers import (
     CombinedExtractor,
     FlattenExtractor,
@@ -15,7 +18,11 @@ from stable_baselines3.common.torch_layers import (
     NatureCNN,
 )
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TensorDict
-from stable_baselines3.common.utils import check_for_correct_spaces, update_learning_rate
+from stable_baselines3.common.utils import (
+    check_for_correct_spaces,
+    get_device,
+    update_learning_rate,
+)
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from torch import nn
 
@@ -30,6 +37,7 @@ from sb3_tdac.checks import (
 )
 from sb3_tdac.env_errors import blame
 from sb3_tdac.env_faults import check_observations
+from sb3_tdac.originals import check_originals, keep_statistics
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.processes import forget_replies
 from sb3_tdac.running import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
@@ -60,6 +68,7 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
     policy: TDACPolicy
     _last_obs: Any
     _has_modes = True
+    _kept_statistics: Sequence[tuple[Any, dict[str, Any]]] = ()
     _is_watched = True  # somebody's code may run between two steps, and change the model
     critic_learning_rate: ScheduleArgument | None
     actor_warmup: float
@@ -134,6 +143,8 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         self._has_modes = not all(type(module) in MODELESS for module in self.policy.modules())
+        last_obs = self._last_obs
+        keep_statistics(self)
         if self.env is not None:
             forget_replies(self.env)
         try:
@@ -141,6 +152,8 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         except Exception as error:
             blame(self, self.env, error, resetting=True)  # type: ignore[arg-type]
         check_parameters(self)
+        if self._last_obs is not last_obs:
+            check_originals(self)
         check_observations(self, self._last_obs)
         return prepared
 
@@ -247,15 +260,18 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         :param kwargs: arguments of the constructor to change
         :return: the model
         :raises TypeError: if a keyword is no argument of the constructor
-        :raises ValueError: if the file is damaged, or not a TDAC model of this version; without
-            ``force_reset``, if ``env`` has another number of environments; with ``safe``, if its
-            settings are more than numbers, text, and the classes of ``sb3_tdac.plain``
+        :raises ValueError: if the file is damaged, or not a TDAC model of this version, or a
+            setting of it cannot be read; without ``force_reset``, if ``env`` has another number of
+            environments; with ``safe``, if its settings are more than numbers, text, and the
+            classes of ``sb3_tdac.plain``
         :raises OSError: if it cannot be opened
+        :raises RuntimeError: if torch knows no such device
         """
         unknown = set(kwargs) - cls.constructor_arguments() | {"policy"} & set(kwargs)
         if unknown:
             raise TypeError(f"load() got unexpected keyword arguments {sorted(unknown)}")
         check_bool("safe", safe)
+        get_device(device)  # its error has nothing to do with the file
         if safe:
             if custom_objects is not None or print_system_info or not force_reset:
                 raise ValueError(
@@ -267,12 +283,9 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         if "stats_window_size" in kwargs:
             kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")
         with files.opened(path) as file:
-            if "_origin" not in files.settings(file, path):
-                data, *_ = load_from_zip_file(file, device="cpu", custom_objects=custom_objects)
-                policy_kwargs = POLICY_0_1_0 | (data or {})["policy_kwargs"]
-                custom_objects = (custom_objects or {}) | dict(policy_kwargs=policy_kwargs)
+            data = cls._read_settings(file, path, custom_objects, {*kwargs})
             loaded: SelfAlgorithm = super().load(
-                file, env, device, custom_objects, print_system_info, force_reset, **kwargs
+                file, env, device, data, print_system_info, force_reset, **kwargs
             )
         starts: Any = loaded._last_episode_starts
         if loaded._last_obs is not None and len(starts) != loaded.n_envs:
@@ -281,6 +294,23 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
                 f"was saved with, got {loaded.n_envs}"
             )
         return loaded
+
+    @classmethod
+    def _read_settings(
+        cls, file: io.BufferedIOBase, path: Any, custom_objects: Any, changed: set[str]
+    ) -> dict[str, Any]:
+        """Unpickle the settings; where one cannot be read, SB3 would take the default."""
+        settings = files.settings(file, path)
+        data = json_to_data(json.dumps(settings), custom_objects)
+        lost = (settings.keys() - data.keys() - changed) & cls.constructor_arguments()
+        if lost:
+            raise ValueError(
+                f"{sorted(lost)} of {path} cannot be read here: pass what to use in their place, "
+                f"like custom_objects={{{min(lost)!r}: ...}} ({files.written_with(file)})"
+            )
+        if "_origin" not in settings:
+            data["policy_kwargs"] = POLICY_0_1_0 | data["policy_kwargs"]
+        return data
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         statistics = ["return_stats", "advantage_stats"]

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from contextlib import suppress
 from typing import Any
 
 from stable_baselines3.common import callbacks
@@ -24,6 +25,10 @@ class CheckpointCallback(callbacks.CheckpointCallback):
     def __init__(self, save_freq: int, *args: Any, **kwargs: Any):
         super().__init__(save_freq, *args, **kwargs)
         self._is_due = False
+
+    def _init_callback(self) -> None:
+        with suppress(OSError, ValueError):  # ``save`` makes the folder, or warns
+            super()._init_callback()
 
     def _on_step(self) -> bool:
         self._is_due |= self.n_calls % self.save_freq == 0

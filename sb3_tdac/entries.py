@@ -12,6 +12,8 @@ import safetensors.torch
 from stable_baselines3.common.save_util import open_path
 from torch import Tensor
 
+from sb3_tdac.files import OF_SB3, written_with
+
 SETTINGS, WEIGHTS = "sb3_tdac/settings.json", "sb3_tdac/weights.safetensors"
 #: Raised when earlier versions would misread the entries.
 FORMAT = 1
@@ -44,10 +46,16 @@ def refusing(path: Any) -> Iterator[None]:
         yield
     except Exception as error:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        file = open_path(path, "r", suffix="zip")
+        texts = [f"{reason:.1000}", f"{written_with(file):.1000}"]
+        if file is not path:
+            file.close()
+        # texts of the file may hold what a terminal obeys; so would the traceback of the cause
+        reason, versions = (text.encode("unicode_escape").decode() for text in texts)
         raise ValueError(
             f"path must be a model with plain settings and weights, as TDAC.save makes it, got "
-            f"{path}: {reason}"
-        ) from error
+            f"{path}: {reason} ({versions})"
+        ) from None
 
 
 def read(
@@ -63,6 +71,8 @@ def read(
     file = open_path(path, "r", suffix="zip")
     try:
         with refusing(path), zipfile.ZipFile(file) as archive:
+            if OF_SB3 not in archive.namelist():  # zipfile may find an archive within one
+                raise zipfile.BadZipFile("it is damaged, cut off or something else")
             size = file.seek(0, io.SEEK_END)
             text = _content(archive, SETTINGS, min(size, MAX_SETTINGS))
             settings = json.loads(text, parse_int=_integer, parse_constant=_infinity)

@@ -7,9 +7,9 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
-from sb3_tdac.env_faults import fault_of, is_number, place, place_unknown
+from sb3_tdac.env_faults import fault_of, is_number
+from sb3_tdac.places import place_of_error, updates_of
 from sb3_tdac.processes import stop_workers
-from sb3_tdac.update_faults import updates_of
 
 #: Modules whose code handles what an environment returned, and is no part of one.
 HANDLERS = (
@@ -44,11 +44,11 @@ def blame(model: Any, env: VecEnv, error: Exception, resetting: bool = False) ->
             raise RuntimeError("env is closed: give the model another one by set_env") from error
         index, code = stop_workers(base)
         raise RuntimeError(
-            f"the process of {_place_of_error(model, index, resetting)} died with exit code {code}:"
+            f"the process of {place_of_error(model, index, resetting)} died with exit code {code}:"
             " its own error is above, unless a signal ended it (-9: perhaps no memory was left). "
             f"The other processes are stopped: set_env gives the model new ones. {saved}"
         ) from error
-    where = _place_of_error(model, index, resetting)
+    where = place_of_error(model, index, resetting)
     if is_handler:
         raise ValueError(
             f"an observation, reward, flag or info of {where} is not what its VecEnv can take: "
@@ -61,15 +61,6 @@ def blame(model: Any, env: VecEnv, error: Exception, resetting: bool = False) ->
     else:  # Python 3.10, which does not print it
         error.__notes__ = [*getattr(error, "__notes__", []), note]
     raise error
-
-
-def _place_of_error(model: Any, env: int | None, resetting: bool) -> str:
-    if env is None:
-        return place_unknown(model)
-    if resetting:
-        return place(model, env, 0)
-    step = 1 if model._last_episode_starts[env] else int(model._elapsed_steps[env]) + 2
-    return place(model, env, step, steps_ago=-1)
 
 
 def _origin(error: Exception) -> tuple[int | None, bool, bool]:

@@ -4,34 +4,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
+from numpy.typing import NDArray
 
+from sb3_tdac.places import place, place_of_error, place_of_row, updates_of
 from sb3_tdac.transitions import TransitionBuffer
-from sb3_tdac.update_faults import updates_of
 
 #: Largest size of an observation or reward: sums of its square stay finite in float32.
 LARGEST = 1e15
-
-
-def place(model: BaseAlgorithm, env: int, step: int, steps_ago: int = 0) -> str:
-    """Where something happened, for an error message.
-
-    :param model: that is training
-    :param env: index of the environment
-    :param step: of its episode, from 1; 0: its reset
-    :param steps_ago: steps of all environments since then
-    """
-    at = f"step {step} of its episode" if step else "a reset"
-    time_step = model.num_timesteps - steps_ago * model.n_envs
-    return f"environment {env} at {at} (time step {time_step}, after {updates_of(model)})"
-
-
-def place_unknown(model: BaseAlgorithm) -> str:
-    """The same where nothing tells which environment it was.
-
-    :param model: that is training
-    """
-    return f"one of the environments (after time step {model.num_timesteps})"
 
 
 def check_observations(model: Any, obs: Any) -> None:
@@ -67,7 +46,7 @@ def check_step(model: Any, rewards: Any, dones: Any, infos: Any) -> None:
         wanted = f"{name} must be one {kind} for each environment, got "
         if np.shape(rows) != (model.n_envs,):
             given = np.shape(rows) or type(rows).__name__
-            _stop(model, f"{wanted}{given}", place_unknown(model))
+            _stop(model, f"{wanted}{given}", place_of_error(model, None))
         for env, row in enumerate(rows):
             if not is_kind(row):
                 step = int(model._elapsed_steps[env]) + 1
@@ -98,13 +77,12 @@ def check_rollout(model: Any, buffer: TransitionBuffer) -> None:
     :raises ValueError: naming environment and step
     """
     rewards = buffer.rewards.reshape(-1)
-    if not np.vdot(rewards, rewards) <= LARGEST**2:
-        for bad_row in np.flatnonzero(~(np.abs(rewards) <= LARGEST)).tolist():
-            _stop(model, "reward" + _why(rewards[bad_row]), _place_of_row(model, buffer, bad_row))
+    for bad_row in _bad_rewards(rewards):
+        _stop(model, "reward" + _why(rewards[bad_row]), place_of_row(model, buffer, bad_row))
     for row, obs in buffer.time_limits:
         fault = fault_of(obs, model.observation_space)
         if fault is not None:
-            _stop(model, f"terminal_{fault}", _place_of_row(model, buffer, row))
+            _stop(model, f"terminal_{fault}", place_of_row(model, buffer, row))
 
 
 def fault_of(obs: Any, space: spaces.Space[Any]) -> str | None:
@@ -126,15 +104,19 @@ def _batch(obs: Any) -> Any:
         return obs
 
 
-def _place_of_row(model: Any, buffer: TransitionBuffer, row: int) -> str:
-    step, env = divmod(row, buffer.n_envs)
-    elapsed = int(buffer.elapsed_steps[step, env]) + 1
-    return place(model, env, elapsed, steps_ago=buffer.n_steps - 1 - step)
+def _bad_rewards(rewards: NDArray[Any]) -> list[int]:
+    """Indices of those that are not finite or too large."""
+    if np.vdot(rewards, rewards) <= LARGEST**2:  # then no term is larger
+        return []
+    bad: list[int] = np.flatnonzero(~(np.abs(rewards) <= LARGEST)).tolist()
+    return bad
 
 
 def _stop(model: Any, fault: str, where: str) -> NoReturn:
     """The next ``learn`` resets the environments."""
     model._last_obs = None
+    for rms, numbers in model._kept_statistics:
+        vars(rms).update(numbers)
     raise ValueError(
         f"{fault} in {where}: mend the environment (None becomes NaN on its way), or clip or skip "
         f"such steps there. The model is that of {updates_of(model)}, and can be saved"

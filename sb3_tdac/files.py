@@ -1,4 +1,4 @@
-"""Model files: written whole or not at all, and read only after every byte was checked."""
+"""Model files: written whole or not at all, and read only after every entry was checked."""
 
 import errno
 import io
@@ -72,10 +72,11 @@ def write(path: ModelPath, content: bytes) -> None:
         return
     try:
         _replace(_target(pathlib.Path(path)), content)
-    except OSError as error:
-        remedy = REMEDIES.get(error.errno or 0, "save to another place")
-        text = f"{error.strerror or error}: it was not written, and a file that was there is "
-        raise OSError(error.errno, f"{text}unchanged; {remedy}", str(path)) from error
+    except (OSError, RuntimeError, ValueError) as error:  # of links in a circle, of a zero byte
+        code = getattr(error, "errno", None) or errno.EINVAL
+        remedy = REMEDIES.get(code, "save to another place")
+        text = f"{getattr(error, 'strerror', None) or error}: it was not written, and a file that "
+        raise OSError(code, f"{text}was there is unchanged; {remedy}", str(path)) from error
 
 
 def _target(path: pathlib.Path) -> pathlib.Path:
@@ -156,6 +157,7 @@ def settings(file: io.BufferedIOBase, path: Any) -> dict[str, Any]:
             if OF_SB3 not in names:  # in one that was cut, zipfile may find an archive within
                 raise zipfile.BadZipFile(f"it has no {OF_SB3}")
             found: dict[str, Any] = json.loads(archive.read("data")) if ENTRIES <= names else {}
+            is_newer = found.get("_origin", {}).get("format", 0) > FORMAT
     except Exception as error:  # whatever zipfile and json make of damaged bytes
         raise ValueError(
             f"path must be a model saved by TDAC.save, got {path}: it is damaged, cut off or "
@@ -166,7 +168,7 @@ def settings(file: io.BufferedIOBase, path: Any) -> dict[str, Any]:
             f"path must be a model saved by TDAC.save, got one of another class: {path} "
             f"({written_with(file)})"
         )
-    if found.get("_origin", {}).get("format", 0) > FORMAT:
+    if is_newer:
         raise ValueError(
             f"{path} is a model of a newer version of sb3_tdac: update this one, {__version__} "
             f"({written_with(file)})"

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
 from torch import nn
 
@@ -17,7 +16,7 @@ from sb3_tdac.checks import check_integer
 _ACTIVATIONS = ["ReLU", "Tanh", "ELU", "GELU", "SiLU", "LeakyReLU", "Mish", "Softplus", "Sigmoid"]
 _ACTIVATIONS += ["SELU", "CELU", "ReLU6", "Hardtanh", "Hardswish", "Softsign", "LogSigmoid"]
 _OPTIMIZERS = ["Adam", "AdamW", "RMSprop", "SGD", "Adagrad", "Adamax", "NAdam", "RAdam", "Adadelta"]
-_OTHERS = [FlattenExtractor, NatureCNN, CombinedExtractor, RMSpropTFLike]
+_OTHERS = [FlattenExtractor, NatureCNN, CombinedExtractor]
 #: Classes that a file may name.
 CLASSES: dict[str, type] = {
     **{f"torch.nn.{name}": getattr(nn, name) for name in _ACTIVATIONS},
@@ -124,6 +123,8 @@ def decode_space(value: Any) -> spaces.Space[Any]:
     if kind == "Box":
         check_integer("size of a Box", math.prod(map(int, content["shape"])), 1, MAX_SIZE)
         dtype, shape = np.dtype(content["dtype"]), tuple(map(int, content["shape"]))
+        if dtype.kind not in "biuf":  # one text may be as large as memory
+            raise ValueError(f"{dtype!s:.200} is no type of numbers")
         bounds = (np.array(content[name], dtype) for name in ("low", "high"))
         low, high = (np.broadcast_to(bound, shape).copy() for bound in bounds)
         return spaces.Box(low, high, shape, dtype.type)

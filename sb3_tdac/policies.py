@@ -47,7 +47,7 @@ class TDACPolicy(ActorCriticPolicy):
         are saved with the policy; images and discrete observations stay as they are
     :param optimizer_class: optimizer of the actor
     :param optimizer_kwargs: its arguments without the learning rate; ``None``: for Adam no momentum
-        (``betas=(0.0, 0.99)``, ``eps=1e-5``), for RMSprop ``alpha=0.99`` and ``eps=1e-5``
+        (``betas=(0.0, 0.999)``, ``eps=1e-5``), for RMSprop ``alpha=0.99`` and ``eps=1e-5``
     :param critic_optimizer_class: optimizer of the critic; ``None``: the actor's
     :param critic_optimizer_kwargs: its arguments without the learning rate
     :param std_bounds: lower and upper bound of the std; the upper may be infinite
@@ -341,7 +341,7 @@ def default_optimizer_kwargs(optimizer_class: type[torch.optim.Optimizer]) -> di
     In the forms that update all parameters at once.
     """
     if optimizer_class is torch.optim.Adam:
-        return {"betas": (0.0, 0.99), "eps": 1e-5, "fused": True}
+        return {"betas": (0.0, 0.999), "eps": 1e-5, "fused": True}
     if optimizer_class is torch.optim.RMSprop:
         return {"alpha": 0.99, "eps": 1e-5, "foreach": True}
     return {}

@@ -130,7 +130,7 @@ def load(
         model._adopt_env(env)
         check_for_correct_spaces(model.env, *expected)
     with refusing(path):
-        with _Bounded(sum(tensor.numel() for tensor in tensors.values())):
+        with _Bounded([tensor.numel() for tensor in tensors.values()]):
             model._setup_model()
         _restore(model, settings, tensors)
     return model
@@ -145,16 +145,20 @@ def _set_spaces(model: Any, settings: dict[str, Any]) -> None:
 
 
 class _Bounded(TorchFunctionMode):
-    """Refuses to build networks of more weights than the file has, before they take memory."""
+    """Refuses to build networks of more weights than the file has, before they take memory.
 
-    def __init__(self, limit: int):
+    :param sizes: of the file's tensors
+    """
+
+    def __init__(self, sizes: list[int]):
         super().__init__()
-        self.left = limit
+        self.left, self.tensors_left = sum(sizes), len(sizes)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.empty:
             self.left -= math.prod(args[0] if isinstance(args[0], tuple | list) else args)
-            if self.left < 0:
+            self.tensors_left -= 1  # those without a weight take time
+            if self.left < 0 or self.tensors_left < 0:
                 raise ValueError("its settings ask for more weights than it has")
         return func(*args, **kwargs or {})
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 import zipfile
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ SelfResumable = TypeVar("SelfResumable", bound="ResumableAlgorithm")
 class ResumableAlgorithm(SeededAlgorithm):
     """SB3's on-policy algorithm, with files that are whole and training that can be resumed."""
 
-    #: Of the model's generator and torch's, as the file says; ``None`` once training went on.
+    #: Of what ``resume`` sets back, as the file says; ``None`` once training went on.
     _random_states: dict[str, str] | None = None
     _origin: dict[str, Any]
     _is_in_rollout = False
@@ -71,18 +72,32 @@ class ResumableAlgorithm(SeededAlgorithm):
                     f"training is complete: {self.num_timesteps} of {self._total_timesteps} steps; "
                     "pass total_timesteps to go on"
                 )
+        self._restore_states()
+        self.learn(total_timesteps, reset_num_timesteps=False, **options)
+        return self
+
+    def _restore_states(self) -> None:
+        """Set back what the file says; a new episode starts from other returns, all zero."""
         states = {
-            device: torch.from_numpy(np.frombuffer(base64.b64decode(state), np.uint8).copy())
-            for device, state in (self._random_states or {}).items()
+            name: torch.from_numpy(np.frombuffer(base64.b64decode(state), np.uint8).copy())
+            for name, state in (self._random_states or {}).items()
         }
-        if "model" in states:  # files of 0.1.0 have none
-            self.generator.set_state(states["model"])
+        ours = states.get("model")  # files of 0.1.0 have none
+        if ours is not None and len(ours) == len(self.generator.get_state()):
+            self.generator.set_state(ours)
+        elif ours is not None:  # one of a GPU has no meaning on a CPU
+            warnings.warn(
+                f"the model was saved on a device of another kind than {self.device}: training "
+                "goes on with other random numbers than it would have had there",
+                stacklevel=3,
+            )
         if "cpu" in states:
             torch.set_rng_state(states["cpu"])
         if "cuda" in states and self.device.type == "cuda":
             torch.cuda.set_rng_state(states["cuda"], self.device)
-        self.learn(total_timesteps, reset_num_timesteps=False, **options)
-        return self
+        normalizer = self.get_vec_normalize_env()
+        if "returns" in states and normalizer is not None:
+            normalizer.returns = states["returns"].numpy().view(np.float64)
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         self._random_states = None
@@ -91,11 +106,16 @@ class ResumableAlgorithm(SeededAlgorithm):
         return super()._setup_learn(*args, **kwargs)
 
     def _states_now(self) -> dict[str, str]:
-        """States of the model's generator and torch's, from which layers may draw, as text."""
+        """States of the model's generator and torch's, from which layers may draw, as text.
+
+        And the returns of a ``VecNormalize``, which its own file leaves out.
+        """
         states = dict(model=self.generator.get_state(), cpu=torch.get_rng_state())
+        if (normalizer := self.get_vec_normalize_env()) is not None:
+            states["returns"] = torch.from_numpy(normalizer.returns)
         if self.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.device)
         return {
-            device: base64.b64encode(state.numpy().tobytes()).decode()
-            for device, state in states.items()
+            name: base64.b64encode(state.numpy().tobytes()).decode()
+            for name, state in states.items()
         }

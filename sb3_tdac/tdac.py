@@ -30,6 +30,7 @@ from sb3_tdac.checks import (
 from sb3_tdac.distributions import DiagGaussian
 from sb3_tdac.env_errors import blame
 from sb3_tdac.env_faults import check_observations, check_rollout, check_step
+from sb3_tdac.originals import check_originals, keep_statistics
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.running import (
     CLIP,
@@ -54,7 +55,7 @@ DEFAULT_BATCH = 32
 #: soon after a bad start it has forgotten how bad, and later its scale no longer wanders.
 RETURN_SHARE, RETURN_MEMORY = 0.1, 1_000
 #: Attributes that belong to the memory of one model: copies and files have none.
-TRANSIENT = ("_kernels", "_path", "_last_update", "_guard")
+TRANSIENT = ("_kernels", "_path", "_last_update", "_guard", "_kept_statistics")
 #: Keyword arguments that turn every departure from the text off: (4.19)-(4.26) and nothing else.
 TEXTBOOK: dict[str, Any] = dict(
     critic_learning_rate=None,
@@ -131,7 +132,7 @@ class TDAC(TwoOptimizerAlgorithm):
         env: GymEnv | str | None,
         learning_rate: ScheduleArgument = "lin_3e-3",
         critic_learning_rate: ScheduleArgument | None = "lin_4e-3",
-        actor_warmup: float = 0.3,
+        actor_warmup: float = 0.25,
         n_steps: int | None = None,
         gamma: float = 0.96,
         ent_coef: ScheduleArgument = "lin_0.01",
@@ -272,6 +273,7 @@ class TDAC(TwoOptimizerAlgorithm):
         assert self._last_obs is not None and self._last_episode_starts is not None
         self._set_training_mode(False)
         rollout_buffer.reset()
+        keep_statistics(self)
         callback.on_rollout_start()
         self._is_in_rollout = True
         for _ in range(n_rollout_steps):
@@ -283,6 +285,7 @@ class TDAC(TwoOptimizerAlgorithm):
                 new_obs, rewards, dones, infos = env.step(clipped_actions)
             except Exception as error:
                 blame(self, env, error)
+            check_originals(self, dones)
 
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
@@ -462,7 +465,7 @@ class TDAC(TwoOptimizerAlgorithm):
         values = self.policy.predict_values(batch.states).flatten()
         value, next_value = values[: len(batch.reward)], values[batch.successor]
         target = equations.td_target(batch.reward, batch.terminated, next_value, self.gamma)
-        self._guard.see(value=values, target=target)  # type: ignore[union-attr]
+        self._guard.see(value=value, target=target)  # type: ignore[union-attr]
         return value, target
 
     def _step(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:

@@ -6,29 +6,37 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor, nn
+
+from sb3_tdac.places import place_of_row, updates_of
 
 
 class NotFinite(ValueError):
     """A number of an update is not finite.
 
     :param quantity: which one
+    :param are_bad: (B,) in which transitions, where each has its own
     """
 
-    def __init__(self, quantity: str):
+    def __init__(self, quantity: str, are_bad: Tensor | None = None):
         super().__init__(f"{quantity} is not finite")
-        self.quantity = quantity
+        self.quantity, self.are_bad = quantity, are_bad
 
 
-def first_not_finite(numbers: Mapping[str, Sequence[Any]]) -> str | None:
-    """Name of the first that has a NaN or an infinity in it.
+#: What each transition of a batch has.
+BY_ROW = ("value", "target", "advantage", "output of the actor", "log-density")
+
+
+def first_not_finite(numbers: Mapping[str, Sequence[Any]]) -> NotFinite | None:
+    """The first that has a NaN or an infinity in it.
 
     :param numbers: tensors or arrays of each name
     """
     for name, arrays in numbers.items():
-        if not all(bool(torch.as_tensor(array).isfinite().all()) for array in arrays):
-            return name
+        bad = [~torch.as_tensor(array).isfinite() for array in arrays]
+        if any(map(torch.any, bad)):
+            rows = [each.reshape(len(each), -1).any(1) for each in bad if name in BY_ROW]
+            return NotFinite(name, torch.stack(rows).any(0) if rows else None)
     return None
 
 
@@ -53,10 +61,10 @@ def check_parameters(model: Any) -> None:
     :raises ValueError: naming the first
     """
     state = {name: [tensor] for name, tensor in model.policy.state_dict().items()}
-    name = first_not_finite(state)
-    if name is not None:
+    found = first_not_finite(state)
+    if found is not None:
         raise ValueError(
-            f"parameter {name!r} of the policy is not finite before update "
+            f"parameter {found.quantity!r} of the policy is not finite before update "
             f"{int(model._n_updates) + 1}: TDAC's own updates leave none, so a callback, "
             "set_parameters or a file did: load a model saved before"
         )
@@ -95,18 +103,20 @@ def failed_update(model: Any, error: NotFinite) -> ValueError:
     check_parameters(model)
     return ValueError(
         f"{error.quantity} is not finite in update {int(model._n_updates) + 1} (after time step "
-        f"{model.num_timesteps}). {REMEDY}. The model is that of {updates_of(model)}, and can be "
-        "saved"
+        f"{model.num_timesteps}){_rows(model, error.are_bad)}. {REMEDY}. The model is that of "
+        f"{updates_of(model)}, and can be saved"
     )
 
 
-def updates_of(model: BaseAlgorithm) -> str:
-    """How many updates the model has made, in words.
-
-    :param model: any algorithm of SB3
-    """
-    n_updates = int(model._n_updates)
-    return f"{n_updates} update{'' if n_updates == 1 else 's'}"
+def _rows(model: Any, are_bad: Tensor | None) -> str:
+    """In which transitions, where each has its own number."""
+    if are_bad is None:
+        return ""
+    n_bad, n_rows = int(are_bad.sum()), len(are_bad)
+    if n_bad == n_rows:
+        return f", in all {n_rows} transitions"
+    first = place_of_row(model, model.rollout_buffer, int(are_bad.nonzero()[0]))
+    return f", in {n_bad} of {n_rows} transitions (first: {first}; an observation may be the cause)"
 
 
 class Snapshot:
@@ -207,7 +217,7 @@ class Guard(Snapshot):
         first = first_not_finite(self._seen) if isinstance(error, NotFinite) else None
         self.restore()
         if first is not None:
-            raise NotFinite(first) from None
+            raise first from None
         raise error
 
 

@@ -87,12 +87,13 @@ def odd_model(
     fast_path: bool = True,
     vec_env: Any = DummyVecEnv,
     odd: dict[str, Any] | None = None,
+    policy: str = "MlpPolicy",
     **options: Any,
 ) -> TDAC:
     """A model with two environments, of which the second has the fault."""
     makers = [lambda: Odd(**(odd or {}) | dict(fault=None)), lambda: Odd(fault, **odd or {})]
     options = dict(n_steps=4, seed=0, device="cpu", policy_kwargs=dict(net_arch=[8])) | options
-    return TDAC("MlpPolicy", vec_env(makers), fast_path=fast_path, **options)
+    return TDAC(policy, vec_env(makers), fast_path=fast_path, **options)
 
 
 def everything(model: TDAC) -> list[torch.Tensor]:

@@ -21,31 +21,55 @@ needs_onnx = pytest.mark.skipif(
 )
 
 
-def compare(model: Any, rows: int) -> None:
-    """On samples of the space, as many as were not in the exported example."""
+def samples(model: Any, rows: int) -> tuple[Any, Any]:
+    """Observations, as many as were not in the exported example, and the actions of ``predict``."""
     space = model.observation_space
     space.seed(1)
-    samples = [space.sample() for _ in range(rows)]
+    drawn = [space.sample() for _ in range(rows)]
     if isinstance(space, spaces.Dict):
-        obs: Any = {key: np.stack([one[key] for one in samples]) for key in space.spaces}
-        inputs: Any = {key: torch.as_tensor(column) for key, column in obs.items()}
+        obs: Any = {key: np.stack([one[key] for one in drawn]) for key in space.spaces}
     else:
-        obs = np.stack(samples)
-        inputs = torch.as_tensor(obs)
-    expected, _ = model.predict(obs, deterministic=True)
-    actions = export_program(model).module()(inputs).numpy()
+        obs = np.stack(drawn)
+    return obs, model.predict(obs, deterministic=True)[0]
+
+
+def assert_equal_actions(actions: Any, expected: Any) -> None:
     assert actions.shape == expected.shape and actions.dtype == expected.dtype
     np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["textbook", "discrete", "multi-binary", "image", "dict"])
-def test_the_program_gives_the_actions_of_predict(name: str) -> None:
+NAMES = pytest.mark.parametrize("name", ["textbook", "discrete", "multi-binary", "image", "dict"])
+
+
+def trained(name: str) -> Any:
     model = load_safely(saved(name))
     if name == "textbook":  # the actions reach the bounds
         model.policy.action_net.weight.data.mul_(1000)
+    return model
+
+
+@NAMES
+def test_the_program_gives_the_actions_of_predict(name: str) -> None:
+    model = trained(name)
     before = {k: v.clone() for k, v in model.policy.state_dict().items()}
-    compare(model, rows=7)
+    obs, expected = samples(model, rows=7)
+    inputs: Any = torch.utils._pytree.tree_map(torch.as_tensor, obs)
+    assert_equal_actions(export_program(model).module()(inputs).numpy(), expected)
     assert all(torch.equal(v, before[k]) for k, v in model.policy.state_dict().items())
+
+
+@needs_onnx
+@pytest.mark.filterwarnings("ignore:.*isinstance:FutureWarning")
+@NAMES
+def test_the_onnx_file_gives_the_actions_of_predict(tmp_path: Path, name: str) -> None:
+    from onnxruntime import InferenceSession
+
+    model = trained(name)
+    export_onnx(model, tmp_path / "policy.onnx")
+    obs, expected = samples(model, rows=7)
+    session = InferenceSession(tmp_path / "policy.onnx", providers=["CPUExecutionProvider"])
+    inputs = obs if isinstance(obs, dict) else {"observation": obs}
+    assert_equal_actions(session.run(["action"], inputs)[0], expected)
 
 
 @needs_onnx

@@ -8,6 +8,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from odd_environments import assert_saved_and_finite, everything, odd_model
+from stable_baselines3.common.callbacks import BaseCallback
 from torch import nn
 
 from sb3_tdac import TEXTBOOK
@@ -77,6 +78,43 @@ def test_the_error_names_what_is_not_finite(
     with torch.no_grad():
         model.policy.get_parameter(parameter).fill_(size)
     fails_to_update(model, quantity)
+
+
+@PATHS
+@pytest.mark.parametrize(("at", "quantity"), [(7, "value"), (8, "target")])
+def test_a_quantity_of_one_transition_is_named_with_its_environment_and_step(
+    at: int, quantity: str, fast_path: bool
+) -> None:
+    """What step 7 leads to is the state before step 8, the last of the second rollout."""
+    fault = dict(obs=np.full(3, 1e15, np.float32))
+    model = odd_model(fault, fast_path, odd=dict(at=at), normalize_observation=False).learn(8)
+    with torch.no_grad():
+        model.policy.value_net.weight.fill_(1e25)
+    where = r"environment 1 at step 3 of its episode \(time step 16, after 1 update\)"
+    fails_to_update(
+        model,
+        rf"{quantity} is not finite in update 2 .*, in 1 of 8 transitions \(first: {where}; an",
+    )
+
+
+class MovesTheMean(BaseCallback):
+    """By 0.5 between a rollout and its update."""
+
+    def _on_rollout_end(self) -> None:
+        with torch.no_grad():
+            self.model.policy.action_net.bias.add_(0.5)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+@PATHS
+def test_a_density_of_zero_is_named(fast_path: bool) -> None:
+    """The actions are 5e29 stds from the mean, whose square is no float32."""
+    std = dict(net_arch=[8], std_bounds=(1e-30, 1.0), std_init=1e-30)
+    model = odd_model(fast_path=fast_path, actor_warmup=0.0, policy_kwargs=std)
+    with pytest.raises(ValueError, match=r"log-density is not finite .*, in all 8 transitions"):
+        model.learn(8, MovesTheMean())
 
 
 @PATHS
@@ -187,6 +225,6 @@ def test_values_of_1e25_are_in_no_statistic_of_the_advantage(fast_path: bool) ->
     """Their square is none: all later advantages would be divided by infinity."""
     options = dict(learning_rate=0.0, critic_learning_rate=1e25, critic_steps=1, n_steps=1)
     model = odd_model(fast_path=fast_path, odd=dict(length=1, reward=0.0), **options)
-    with pytest.raises(ValueError, match="is not finite in update"):
+    with pytest.raises(ValueError, match=r"value is not finite .*, in all 2 transitions"):
         model.learn(28)
     assert_saved_and_finite(model)

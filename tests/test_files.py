@@ -26,6 +26,7 @@ from torture_files import cases, damage, failing, fault, small_model
 
 from sb3_tdac import TDAC, __version__, files
 
+BROKEN = {":type:": "", ":serialized:": base64.b64encode(b"cjson\nno\n.").decode()}
 OLD = Path(__file__).parent / "data" / "tdac_0.1.0.zip"
 
 
@@ -167,8 +168,9 @@ def test_what_is_killed_while_it_saves_leaves_a_whole_file() -> None:
 # --- load ----------------------------------------------------------------------------------------
 
 
-def test_damaged_files_are_refused_or_load_identically() -> None:
-    found = damage(rounds=2, seed=1)
+@pytest.mark.parametrize("safe", [False, True])
+def test_damaged_files_are_refused_or_load_identically(safe: bool) -> None:
+    found = damage(rounds=2, seed=1, safe=safe)
     assert found.total() == 144 and {result for *_, result in found} == {"refused", "identical"}
 
 
@@ -222,6 +224,13 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path, content: bytes) ->
     assert "newer version" in message and "saved with sb3_tdac 9.0.0" in message
 
 
+@pytest.mark.parametrize("origin", [dict(format="2"), dict(format=None), [], None, 3], ids=repr)
+def test_a_file_whose_origin_makes_no_sense_is_refused(
+    tmp_path: Path, content: bytes, origin: Any
+) -> None:
+    assert "something else" in refusal(tmp_path / "odd.zip", edited(content, _origin=origin))
+
+
 def test_what_does_not_fit_the_installed_versions_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
@@ -238,9 +247,32 @@ def test_what_does_not_fit_the_installed_versions_is_said(
     message = refusal(tmp_path / "model.zip")
     assert "No module named 'of_others'" in message and f"sb3_tdac {__version__}" in message
     with pytest.warns(UserWarning, match="Could not deserialize object policy_class"):
-        broken = {":type:": "", ":serialized:": base64.b64encode(b"cjson\nno\n.").decode()}
-        message = refusal(tmp_path / "broken.zip", edited(content, policy_class=broken))
+        message = refusal(tmp_path / "broken.zip", edited(content, policy_class=BROKEN))
     assert "does not fit the versions that are installed" in message
+
+
+@pytest.mark.filterwarnings("ignore:Could not deserialize object")
+@pytest.mark.parametrize("name", ["learning_rate", "ent_coef", "policy_kwargs"])
+def test_a_setting_that_cannot_be_unpickled_is_not_replaced_by_the_default(
+    tmp_path: Path, content: bytes, name: str, model: TDAC
+) -> None:
+    """A schedule of another Python, say."""
+    message = refusal(tmp_path / "model.zip", edited(content, **{name: BROKEN}))
+    assert f"['{name}'] of " in message and f"custom_objects={{'{name}': ...}}" in message
+    assert f"saved with sb3_tdac {__version__}, " in message
+    value = dict(net_arch=[4]) if name == "policy_kwargs" else 1e-3
+    loaded = TDAC.load(tmp_path / "model", custom_objects={name: value})
+    assert getattr(loaded, name) == value and same(state(loaded), state(model))
+    if name != "policy_kwargs":  # SB3 allows no other than the file's
+        assert getattr(TDAC.load(tmp_path / "model", **{name: 0.5}), name) == 0.5
+
+
+@pytest.mark.parametrize("safe", [False, True])
+def test_a_device_that_torch_does_not_know_is_not_the_fault_of_the_file(
+    content: bytes, safe: bool
+) -> None:
+    with pytest.raises(RuntimeError, match="device string: gpu"):
+        TDAC.load(io.BytesIO(content), device="gpu", safe=safe)
 
 
 def test_a_damaged_file_changes_no_parameter(tmp_path: Path, content: bytes) -> None:

@@ -1,5 +1,6 @@
 """Training that was interrupted goes on as if it had not been."""
 
+import base64
 import multiprocessing
 import pickle
 import signal
@@ -7,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from environments import Restorable, restorable_envs
@@ -22,10 +24,10 @@ PLAN = 320
 BOTH_PATHS = pytest.mark.parametrize("fast_path", [True, False], ids=["fast", "general"])
 
 
-def fresh(fast_path: bool = True, **options: Any) -> TDAC:
+def fresh(fast_path: bool = True, env: Any = None, **options: Any) -> TDAC:
     """16 rows in an update; the learning rates fall from start to end of a ``learn``."""
     settings = dict(n_steps=8, seed=3, fast_path=fast_path, policy_kwargs=dict(net_arch=[8]))
-    return TDAC("MlpPolicy", restorable_envs(), **settings | options)
+    return TDAC("MlpPolicy", env or restorable_envs(), **settings | options)
 
 
 class WithEnvironment(CheckpointCallback):
@@ -105,6 +107,30 @@ def test_two_halves_equal_the_whole(tmp_path: Path, fast_path: bool) -> None:
     loaded.save(tmp_path / "again")  # the generators are still those of the first file
     again = TDAC.load(tmp_path / "again", restorable_envs(states), force_reset=False)
     assert same(state(again.resume(PLAN // 2)), state(whole))
+
+
+@BOTH_PATHS
+def test_behind_vec_normalize_two_halves_equal_the_whole(tmp_path: Path, fast_path: bool) -> None:
+    """Its own file lacks the returns of the running episodes."""
+    constant = dict(learning_rate=1e-3, critic_learning_rate=1e-3, ent_coef=0.1, actor_warmup=0.0)
+    models = [fresh(fast_path, env=VecNormalize(restorable_envs()), **constant) for _ in "12"]
+    whole, half = models[0].learn(PLAN), models[1].learn(PLAN // 2)
+    half.save(tmp_path / "half")
+    half.env.save(str(tmp_path / "half.pkl"))
+    states = half.env.env_method("get_state")
+    env = VecNormalize.load(str(tmp_path / "half.pkl"), restorable_envs(states))
+    loaded = TDAC.load(tmp_path / "half", env, force_reset=False)
+    assert same(state(loaded.resume(PLAN // 2)), state(whole))
+    np.testing.assert_equal(vars(env.ret_rms), vars(models[0].env.ret_rms))
+
+
+def test_a_generator_of_another_device_is_left_with_a_warning(tmp_path: Path) -> None:
+    """That of a GPU has 16 bytes."""
+    fresh().learn(32).save(tmp_path / "model")
+    model = TDAC.load(tmp_path / "model", restorable_envs())
+    model._random_states["model"] = base64.b64encode(bytes(16)).decode()
+    with pytest.warns(UserWarning, match="a device of another kind than cpu"):
+        assert model.resume(16).num_timesteps == 48
 
 
 def test_a_model_that_was_trained_on_after_load_saves_the_generators_of_now(
@@ -261,6 +287,18 @@ def test_training_goes_on_where_a_checkpoint_cannot_be_written(
         model = fresh().learn(64, CheckpointCallback(16, str(tmp_path)))
     assert model.num_timesteps == 64
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"the old one"]
+
+
+@pytest.mark.filterwarnings("ignore:Folder .* is made")
+@pytest.mark.parametrize("folder", ["file", "file/below", "circle", "zero\0byte"])
+def test_training_goes_on_where_the_folder_of_checkpoints_cannot_be_made(
+    tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.warns(UserWarning, match="training goes on: .*it was not written"):
+        model = fresh().learn(64, CheckpointCallback(16, str(tmp_path / folder)))
+    assert model.num_timesteps == 64
 
 
 def full(*_: Any) -> None:

@@ -6,10 +6,13 @@ import json
 import math
 import pickle
 import random
+import signal
 import subprocess
 import sys
+import traceback
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,10 +24,11 @@ import torch
 from fast_runs import assert_identical, state
 from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from test_conformance_spaces import IMAGE, VECTOR, SpaceEnv
 
-from sb3_tdac import TDAC, TEXTBOOK
+from sb3_tdac import TDAC, TEXTBOOK, __version__
 from sb3_tdac.entries import SETTINGS, WEIGHTS
 from sb3_tdac.plain import decode_space, encode_space
 from sb3_tdac.policies import TDACPolicy
@@ -221,6 +225,7 @@ def half(progress: float) -> float:
     [
         ("OwnPolicy", dict(policy=OwnPolicy)),
         ("learning_rate is <function half", dict(learning_rate=half)),
+        ("RMSpropTFLike", dict(policy_kwargs=dict(optimizer_class=RMSpropTFLike))),
         (
             "features_extractor_class",
             dict(policy_kwargs=dict(features_extractor_class=OwnExtractor)),
@@ -231,7 +236,7 @@ def test_what_is_not_plain_is_named_and_loads_without_safe(
     named: str, options: dict[str, Any]
 ) -> None:
     model, file = TDAC(**{"policy": "MlpPolicy", "env": "Pendulum-v1", **options}), io.BytesIO()
-    model.save(file)
+    model.learn(1).save(file)
     assert named in refused(file) and "load it without safe=True" in refused(file)
     assert_identical(state(TDAC.load(file)), state(model))
 
@@ -332,6 +337,46 @@ def test_a_network_is_not_built_larger_than_the_weights_of_the_file() -> None:
     assert "ask for more weights than it has" in refused(file)
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_layers_without_weights_are_counted_too() -> None:
+    """Twenty thousand of them took 20 s."""
+    many = {"dict": {"net_arch": [0] * 20_000}}
+    file = edited(lambda settings: settings["arguments"].update(policy_kwargs=many))
+    with time_limit(5):
+        assert "ask for more weights than it has" in refused(file)
+
+
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    def over(*_: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_text_as_large_as_memory_is_refused_unread() -> None:
+    """Each number of a ``Box`` would be one."""
+    file = edited(lambda settings: settings["observation_space"]["Box"].update(dtype="S200000000"))
+    assert "S200000000 is no type of numbers" in refused(file)
+
+
+@pytest.mark.parametrize("key", ["\x1b[2J", "\ud800", "x" * 10**5], ids=["escape", "half", "long"])
+def test_what_the_error_quotes_is_short_and_printable(key: str) -> None:
+    """A terminal obeys what follows ESC."""
+    file = edited(lambda s: s["arguments"].update(policy_kwargs={"dict": {key: 1}}))
+    with pytest.raises(ValueError) as error:
+        load_safely(file.getvalue())
+    text = "".join(traceback.format_exception(error.value))
+    assert "unexpected keyword argument" in text
+    assert text.replace("\n", "").isprintable() and len(str(error.value)) < 2500
+
+
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b"[" * 10**5, b'{"format": 1}', b"\xff", b"1"])
 def test_hostile_json_is_refused(text: bytes) -> None:
     refused(with_entries(saved(), {SETTINGS: text}))
@@ -422,6 +467,17 @@ def test_damaged_files_are_refused_or_loaded_identical(tmp_path: Path) -> None:
             assert_identical(state(model), expected)
             n_loaded += 1
     assert 0 < n_loaded < 100
+
+
+def test_a_file_that_was_cut_is_no_file_of_an_earlier_version(tmp_path: Path) -> None:
+    """``zipfile`` finds an archive in it: that of the parameters."""
+    path, whole = tmp_path / "model.zip", saved()
+    for share in (0.25, 0.5, 0.75, 0.95):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(ValueError, match="path must be a model with plain") as error:
+            TDAC.load(path, safe=True)
+        text = str(error.value)
+        assert f"saved with sb3_tdac {__version__}, " in text and "without safe=True" not in text
 
 
 def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 """The search for defaults, and the check of what it found, on small sizes."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 import search_defaults
 import torch
 from lqr import SYSTEMS, LinearGaussian, LQREnv, discounted_cost, optimal_gain
 from search_defaults import LQR_GAMMA, Run, iqm, main, train
+from stable_baselines3.common.env_util import make_vec_env
+
+from sb3_tdac import TDAC, MlpPolicy
 
 
 class Controller:
@@ -70,6 +75,28 @@ def test_check_trains_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert list(rows["seed"]) == [0, 1]
     pd.testing.assert_frame_equal(rows.iloc[:1], first)
     assert "TDAC: IQM of the scores" in capsys.readouterr().out
+
+
+def test_the_search_starts_from_the_constructors_defaults() -> None:
+    drawn = search_defaults.draw(optuna.trial.FixedTrial(search_defaults.DEFAULTS))  # type: ignore[arg-type]
+    policy = inspect.signature(MlpPolicy.__init__).parameters
+    defaults = {**policy, **inspect.signature(TDAC.__init__).parameters}
+    assert TDAC("MlpPolicy", make_vec_env("CartPole-v1", 8)).n_steps == drawn.pop("n_steps")
+    for name, value in (drawn | drawn.pop("policy_kwargs")).items():
+        default = defaults[name].default
+        if isinstance(value, str):
+            value, default = (float(each.removeprefix("lin_")) for each in (value, default))
+        assert value == default or value == pytest.approx(default), name
+
+
+def test_one_problem_is_searched_as_often_as_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    threads = torch.get_num_threads()
+    study = ["--study", str(tmp_path / "study.log"), "--trials", "1", "--timesteps", "64"]
+    main(["search", "--problems", "coupled", "coupled", *study])
+    torch.set_num_threads(threads)
+    assert "'0: coupled, 8': " in (said := capsys.readouterr().out) and "'1: coupled, 8': " in said
 
 
 def test_search_goes_on_with_its_study(

@@ -144,25 +144,26 @@ class Kernels:
         :param rows: B transitions as arrays
         :raises NotFinite: if a number is not finite
         """
-        before = [numbers.copy() for numbers in self._statistics]
+        before, outputs = [numbers.copy() for numbers in self._statistics], self._last_outputs
         self.critic.keep()
         self.actor.keep()
         try:
             self._update(rows)
         except BaseException as error:  # Ctrl-C too: half an update is none
-            quantity = self._first_not_finite() if isinstance(error, NotFinite) else None
+            has_acted = self._last_outputs is not outputs
+            first = self._first_not_finite(has_acted) if isinstance(error, NotFinite) else None
             self.critic.restore()
             self.actor.restore()
             for numbers, old in zip(self._statistics, before, strict=True):
                 numbers[...] = old
-            if quantity is not None:
-                raise NotFinite(quantity) from None
+            if first is not None:
+                raise first from None
             raise
 
-    def _first_not_finite(self) -> str | None:
+    def _first_not_finite(self, has_acted: bool) -> NotFinite | None:
         """The cause of a failed update: what comes first in its order."""
         columns = self.columns
-        return first_not_finite(
+        found = first_not_finite(
             {
                 "parameter of the critic": self.critic.parameters,
                 "value": [columns["value"]],
@@ -171,10 +172,12 @@ class Kernels:
                 "mean square of the advantage": [self._advantage_stats[0]],
                 "advantage": [columns["advantage"]],
                 "parameter of the actor": self.actor.parameters,
-                "output of the actor": self._last_outputs,
-                "gradient of the actor": self.actor.gradients,
+                "output of the actor": self._last_outputs if has_acted else [],
             }
         )
+        if found is None and has_acted:
+            found = first_not_finite({"log-density": [self._last_distribution()[1]]})
+        return found or first_not_finite({"gradient of the actor": self.actor.gradients})
 
     def _update(self, rows: Transitions) -> None:
         model, library, batch = self.model, self.library, self.batch_address
@@ -240,12 +243,8 @@ class Kernels:
         """
         tensors = map(torch.from_numpy, (*self._last_critic, *self._last_advantage))
         critic_value, critic_target, value, target = tensors
-        outputs = [*map(torch.from_numpy, self._last_outputs)]
-        distribution: Any = (DiagGaussian if self.is_box else CategoricalDistribution)(
-            outputs[0].shape[1]
-        ).proba_distribution(*outputs)
-        action = torch.from_numpy(self.columns["action" if self.is_box else "choice"])
-        advantage, log_prob = self.columns["advantage"], distribution.log_prob(action)
+        distribution, log_prob = self._last_distribution()
+        advantage = self.columns["advantage"]
         reduction = self.model.loss_reduction
         figures = dict(
             critic_loss=equations.critic_loss(critic_value, critic_target, reduction=reduction),
@@ -255,3 +254,12 @@ class Kernels:
             entropy=distribution.entropy(),
         )
         return figures | (dict(std=distribution.std) if self.is_box else {})
+
+    def _last_distribution(self) -> tuple[Any, Tensor]:
+        """The policy of the last update, and (B,) the log-density of its actions."""
+        outputs = [*map(torch.from_numpy, self._last_outputs)]
+        distribution: Any = (DiagGaussian if self.is_box else CategoricalDistribution)(
+            outputs[0].shape[1]
+        ).proba_distribution(*outputs)
+        action = torch.from_numpy(self.columns["action" if self.is_box else "choice"])
+        return distribution, distribution.log_prob(action)
