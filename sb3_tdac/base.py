@@ -35,9 +35,11 @@ from sb3_tdac.checks import (
     check_real,
     check_spaces,
 )
-from sb3_tdac.env_faults import blame, check_observations
+from sb3_tdac.env_errors import blame
+from sb3_tdac.env_faults import check_observations
 from sb3_tdac.originals import check_originals, keep_statistics
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
+from sb3_tdac.processes import forget_replies
 from sb3_tdac.running import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.saving import ResumableAlgorithm
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
@@ -143,6 +145,8 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         self._has_modes = not all(type(module) in MODELESS for module in self.policy.modules())
         last_obs = self._last_obs
         keep_statistics(self)
+        if self.env is not None:
+            forget_replies(self.env)
         try:
             prepared = super()._setup_learn(*args, **kwargs)
         except Exception as error:
@@ -257,8 +261,9 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         :return: the model
         :raises TypeError: if a keyword is no argument of the constructor
         :raises ValueError: if the file is damaged, or not a TDAC model of this version, or a
-            setting of it cannot be read; with ``safe``, also if its settings are more than
-            numbers, text, and the classes of ``sb3_tdac.plain``
+            setting of it cannot be read; without ``force_reset``, if ``env`` has another number of
+            environments; with ``safe``, if its settings are more than numbers, text, and the
+            classes of ``sb3_tdac.plain``
         :raises OSError: if it cannot be opened
         :raises RuntimeError: if torch knows no such device
         """
@@ -279,7 +284,16 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
             kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")
         with files.opened(path) as file:
             data = cls._read_settings(file, path, custom_objects, {*kwargs})
-            return super().load(file, env, device, data, print_system_info, force_reset, **kwargs)
+            loaded: SelfAlgorithm = super().load(
+                file, env, device, data, print_system_info, force_reset, **kwargs
+            )
+        starts: Any = loaded._last_episode_starts
+        if loaded._last_obs is not None and len(starts) != loaded.n_envs:
+            raise ValueError(
+                f"with force_reset=False, env must have {len(starts)} environments, as the model "
+                f"was saved with, got {loaded.n_envs}"
+            )
+        return loaded
 
     @classmethod
     def _read_settings(

@@ -4,15 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from sb3_tdac.env_faults import (
-    _bad_observation,
-    _bad_rewards,
-    _next_step,
-    _place_of_error,
-    _stop,
-    _why,
-)
-from sb3_tdac.places import place
+from sb3_tdac.env_faults import _bad_observation, _bad_rewards, _stop, _why
+from sb3_tdac.places import next_step, place, place_of_error
 
 
 def keep_statistics(model: Any) -> None:
@@ -44,9 +37,9 @@ def check_originals(model: Any, dones: Any = None) -> None:
     bad = _bad_observation(normalizer.old_obs, normalizer.venv.observation_space, model.n_envs)
     if bad is not None:
         env, fault = bad
-        step = 0 if dones is None or dones[env] else _next_step(model, env)
+        step = 0 if dones is None or dones[env] else next_step(model, env)
         _stop(model, fault, place(model, env, step, steps_ago))
     if dones is not None:
         rewards = np.asarray(normalizer.old_reward, np.float64)
         for env in _bad_rewards(rewards):
-            _stop(model, "reward" + _why(rewards[env]), _place_of_error(model, env, False))
+            _stop(model, "reward" + _why(rewards[env]), place_of_error(model, env))

@@ -39,3 +39,26 @@ def place_of_row(model: Any, buffer: TransitionBuffer, row: int) -> str:
     step, env = divmod(row, buffer.n_envs)
     elapsed = int(buffer.elapsed_steps[step, env]) + 1
     return place(model, env, elapsed, steps_ago=buffer.n_steps - 1 - step)
+
+
+def place_of_error(model: Any, env: int | None, resetting: bool = False) -> str:
+    """Where an environment is that has just raised something, or returned it.
+
+    :param model: that is training, and has not counted the step yet
+    :param env: index of the environment; ``None``: nobody knows
+    :param resetting: it was a reset
+    """
+    if env is None:
+        return f"one of the environments (after time step {model.num_timesteps})"
+    if resetting:
+        return place(model, env, 0)
+    return place(model, env, next_step(model, env), steps_ago=-1)
+
+
+def next_step(model: Any, env: int) -> int:
+    """The step of its episode, from 1, that an environment takes now.
+
+    :param model: that is training, and has not counted the step yet
+    :param env: index of the environment
+    """
+    return 1 if model._last_episode_starts[env] else int(model._elapsed_steps[env]) + 2

@@ -28,7 +28,8 @@ from sb3_tdac.checks import (
     check_word,
 )
 from sb3_tdac.distributions import DiagGaussian
-from sb3_tdac.env_faults import blame, check_observations, check_rollout, check_step
+from sb3_tdac.env_errors import blame
+from sb3_tdac.env_faults import check_observations, check_rollout, check_step
 from sb3_tdac.originals import check_originals, keep_statistics
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.running import (
@@ -290,17 +291,16 @@ class TDAC(TwoOptimizerAlgorithm):
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
-            self._update_info_buffer(infos, dones)
-
             self._elapsed_steps = np.where(self._last_episode_starts, 0, self._elapsed_steps + 1)
             step = self._last_obs, actions, rewards, dones, infos, self._elapsed_steps
             try:
+                self._update_info_buffer(infos, dones)
                 rollout_buffer.add(*step)
-            except (TypeError, ValueError):
-                check_step(self, rewards, dones)
+            except Exception:
+                check_step(self, rewards, dones, infos)
                 raise
             self._last_obs, self._last_episode_starts = new_obs, dones
-        if self._kernels is None or new_obs.shape != rollout_buffer.observations.shape[1:]:  # type: ignore[union-attr]
+        if self._kernels is None or not rollout_buffer.holds(new_obs):
             check_observations(self, new_obs)  # the kernels look at others themselves
         rollout_buffer.finish(new_obs)
         check_rollout(self, rollout_buffer)

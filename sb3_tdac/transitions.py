@@ -60,7 +60,7 @@ class TransitionBuffer:
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
     ):
-        self.n_steps, self.n_envs = n_steps, n_envs
+        self.n_steps, self.n_envs, self._shape = n_steps, n_envs, (n_envs,)
         self.observations = _allocate((n_steps + 1, n_envs), observation_space)
         self.actions = _allocate_actions((n_steps, n_envs), action_space)
         self.rewards = np.zeros((n_steps, n_envs), np.float32)
@@ -90,12 +90,19 @@ class TransitionBuffer:
         :param dones: (n_envs,) the episode ended, for either reason
         :param infos: one for each environment; ``TimeLimit.truncated`` tells the reason
         :param elapsed_steps: (n_envs,) steps since the start of the episode, the t of (4.6)
-        :raises ValueError: if a time limit comes without ``terminal_observation``
+        :raises ValueError: if there is not one reward and one flag for each environment, or a time
+            limit comes without ``terminal_observation``
         """
+        rewards, dones = np.asarray(rewards), np.asarray(dones)
+        if not rewards.shape == dones.shape == self._shape:  # numpy would repeat a single one
+            raise ValueError(
+                f"rewards and dones must have shape {self._shape}, got {rewards.shape} and "
+                f"{dones.shape}"
+            )
         _store(self.observations, self.step, obs)
         self.actions[self.step] = actions.reshape(self.actions.shape[1:])
         self.rewards[self.step] = rewards
-        self.terminated[self.step] = dones
+        self.terminated[self.step] = dones if dones.dtype.kind == "b" else _flags(dones)
         self.elapsed_steps[self.step] = elapsed_steps
         for env in np.flatnonzero(dones) if np.count_nonzero(dones) else ():
             if infos[env].get("TimeLimit.truncated", False):
@@ -109,6 +116,14 @@ class TransitionBuffer:
                 transition = self.step * self.n_envs + int(env)
                 self.time_limits.append((transition, infos[env]["terminal_observation"]))
         self.step += 1
+
+    def holds(self, obs: Any) -> bool:
+        """Whether observations, of a space that is no ``Dict``, have the shape and type of ours.
+
+        :param obs: one of each environment
+        """
+        ours = self.observations[0]  # type: ignore[index]
+        return isinstance(obs, np.ndarray) and obs.shape == ours.shape and obs.dtype == ours.dtype
 
     def finish(self, obs: Any) -> None:
         """Store the observation after the last step.
@@ -156,6 +171,13 @@ class TransitionBuffer:
                 for key, stored in self.observations.items()
             }
         return _rows(self.observations, [np.asarray(obs) for obs in last])
+
+
+def _flags(dones: NDArray[Any]) -> NDArray[Any]:
+    """Refuse what numpy would take for True."""
+    if not np.isin(dones, (0, 1)).all():
+        raise ValueError(f"dones must be flags, got {dones}")
+    return dones
 
 
 def _allocate_actions(shape: tuple[int, int], space: spaces.Space[Any]) -> NDArray[Any]:

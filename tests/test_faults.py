@@ -157,6 +157,26 @@ def test_ctrl_c_in_an_update_leaves_none_of_it(
     assert all(map(torch.equal, everything(model), before))
 
 
+def test_ctrl_c_in_the_last_kernel_of_an_update_leaves_none_of_it() -> None:
+    """Python is told of a signal after the kernel that it came in."""
+
+    class Library:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(library, name)
+
+        def update_moments(self, *args: Any) -> None:
+            library.update_moments(*args)
+            raise KeyboardInterrupt
+
+    model = odd_model().learn(8)
+    before, kernels = everything(model), model._kernels
+    assert kernels is not None
+    library, kernels.library = kernels.library, Library()
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(8, reset_num_timesteps=False)
+    assert all(map(torch.equal, everything(model), before))
+
+
 @PATHS
 def test_batch_norm_is_restored(fast_path: bool) -> None:
     """Its running mean moves in the forward pass of an update that fails."""

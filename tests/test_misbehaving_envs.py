@@ -1,6 +1,8 @@
 """An environment's fault is named with its index and step, and leaves a model that can be saved."""
 
 import multiprocessing
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -199,24 +201,152 @@ def test_a_dead_process_is_named_and_the_others_end_though_their_close_hangs(
     assert model.learn(8)._n_updates == 2
 
 
-def test_an_observation_of_another_type_from_a_process_is_named(quick_processes: None) -> None:
-    model = odd_model(dict(obs=None), vec_env=one_process)
-    with pytest.raises(
-        ValueError, match=r"observation must have shape \(3,\).*at step 2 of its ep"
-    ):
-        model.learn(24)
+@pytest.mark.parametrize("call", ["step_wait", "reset"])
+def test_after_ctrl_c_while_processes_answer_training_goes_on_with_a_reset(
+    quick_processes: None, call: str
+) -> None:
+    """One of two replies stays in its pipe."""
+
+    class Interrupted(SubprocVecEnv):
+        def step_wait(self) -> Any:
+            if interrupted == "step_wait":
+                self.remotes[0].recv()
+                raise KeyboardInterrupt
+            return super().step_wait()
+
+        def reset(self) -> Any:
+            if interrupted == "reset":
+                self.remotes[0].send(("reset", (None, None)))
+                raise KeyboardInterrupt
+            return super().reset()
+
+    interrupted = ""
+    model = odd_model(vec_env=Interrupted).learn(8)
+    interrupted = call
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(8)
+    interrupted = ""
+    assert model.resume(16)._n_updates == 3
     model.get_env().close()  # type: ignore[union-attr]
 
 
-def one_process(makers: Any) -> SubprocVecEnv:
-    return SubprocVecEnv(makers[1:])
+def test_what_no_array_can_hold_is_named_with_its_process(quick_processes: None) -> None:
+    """Which of them it was, ``SubprocVecEnv`` and numpy do not say."""
+    model = odd_model(vec_env=SubprocVecEnv)
+    env: Any = model.env
+    ragged = dict(obs=np.array([None, 1.0, 2.0], object))
+    others = [ragged, dict(obs=None), dict(terminated="yes")]
+    for fault in (*others, *(fault for fault in WRONG.values() if "terminated" not in fault)):
+        env.set_attr("fault", fault, indices=1)
+        env.set_attr("n_steps", 0)
+        with pytest.raises(ValueError, match=r"environment 1 at step 2 of its episode"):
+            model.learn(24)
+    env.set_attr("fault", dict(obs=np.ones(4)), indices=0)
+    env.set_attr("at", 0)
+    env.set_attr("n_steps", 0)
+    with pytest.raises(ValueError, match=r"environment 0 at a reset \(time step 0"):
+        model.learn(8)
+    env.close()
 
 
-def test_rewards_of_a_wrong_shape_are_named() -> None:
-    class Columns(DummyVecEnv):
+@pytest.fixture
+def async_env() -> Iterator[Any]:
+    """What makes a vector environment of processes, which end with the test."""
+    made: list[Any] = []
+
+    def make(makers: Any) -> GymnasiumVecEnv:
+        mode = gym.vector.AutoresetMode.SAME_STEP
+        made.append(gym.vector.AsyncVectorEnv(makers, autoreset_mode=mode))
+        return GymnasiumVecEnv(made[0])
+
+    yield make
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of calls that are pending
+        made[0].close(terminate=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*(Worker|Traceback|last exception)")
+@pytest.mark.parametrize(("fault", "error"), [(raises, SensorError), (dies, EOFError)])
+def test_an_error_from_gymnasiums_processes_keeps_its_type(
+    async_env: Any, fault: Any, error: Any
+) -> None:
+    fails(odd_model(fault, vec_env=async_env), error, f"raised by {WHERE}")
+
+
+def test_after_ctrl_c_gymnasiums_processes_say_that_they_cannot_go_on(
+    async_env: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(env: Any) -> Any:
+        env.env.unwrapped.step_async(env._actions)
+        raise KeyboardInterrupt
+
+    model = odd_model(vec_env=async_env)
+    monkeypatch.setattr(GymnasiumVecEnv, "step_wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(8)
+    with pytest.raises(gym.error.AlreadyPendingCallError, match="pending call to `step`"):
+        model.learn(8)
+    model.set_env(DummyVecEnv([Odd, Odd]))
+    assert model.resume(8)._n_updates == 1
+
+
+def scripted(changes: dict[str, Any], at: int) -> Any:
+    """A ``VecEnv`` of other people, with something changed after that time step."""
+
+    class Scripted(DummyVecEnv):
+        steps = 0
+
         def step_wait(self) -> Any:
-            obs, rewards, *rest = super().step_wait()
-            return obs, rewards[:, None] if model.num_timesteps == 12 else rewards, *rest
+            names = ("obs", "rewards", "dones", "infos")
+            step = dict(zip(names, super().step_wait(), strict=True))
+            self.steps += 2
+            return tuple((step | changes if self.steps == at + 2 else step).values())
 
-    model = odd_model(vec_env=Columns)
-    fails(model, ValueError, r"rewards must be one number for each environment, got \(2, 1\)")
+    return Scripted
+
+
+STEPS = {
+    "rewards column": (dict(rewards=np.ones((2, 1))), r"rewards .* one number .*, got \(2, 1\)"),
+    "reward for all": (dict(rewards=np.ones(1)), r"rewards .* one number .*, got \(1,\)"),
+    "reward scalar": (dict(rewards=1.0), r"rewards .* one number .*, got float"),
+    "done nan": (dict(dones=np.array([0, np.nan])), rf"dones .* one flag .*nan.* in {WHERE}"),
+    "infos None": (dict(infos=None), r"infos .* one dict .*, got NoneType"),
+    "infos short": (dict(infos=[{}], dones=np.array([True, True])), r"infos .*, got \(1,\)"),
+    "info None": (dict(infos=[{}, None]), rf"infos .* one dict .*, got None in {WHERE}"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), STEPS.values(), ids=STEPS.keys())
+def test_a_step_of_a_wrong_shape_is_named(changes: Any, message: str) -> None:
+    fails(odd_model(vec_env=scripted(changes, at=12)), ValueError, message)
+
+
+def test_rewards_and_flags_may_be_lists_of_numbers() -> None:
+    lists = dict(rewards=[1, 2.0], dones=[0, 1.0])
+    model = odd_model(vec_env=scripted(lists, at=2), normalize_reward=False).learn(8)
+    assert model.rollout_buffer.rewards[1].tolist() == [1.0, 2.0]
+    assert model.rollout_buffer.terminated[1].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+@pytest.mark.parametrize("at", [10, 14], ids=["within", "last"])
+@pytest.mark.parametrize(
+    ("obs", "given"),
+    [
+        (np.zeros((2, 3)).tolist(), "list"),
+        (None, "NoneType"),
+        (np.zeros((2, 3), complex), "complex128"),
+        (np.zeros((1, 3)), r"an array \(1, 3\) for 2 environments"),
+    ],
+)
+def test_observations_that_are_no_array_of_numbers_are_refused_at_any_step(
+    obs: Any, given: str, at: int, fast_path: bool
+) -> None:
+    model = odd_model(vec_env=scripted(dict(obs=obs), at), fast_path=fast_path)
+    fails(model, ValueError, rf"must have shape \(3,\) and be of numbers, got {given}")
+
+
+def test_none_among_discrete_observations_is_named() -> None:
+    vec_env = scripted(dict(obs=np.array([0, None])), at=12)
+    model = odd_model(vec_env=vec_env, odd=dict(space=spaces.Discrete(3)))
+    fails(model, ValueError, rf"must have shape \(\) and be of numbers, got object in {WHERE}")

@@ -196,6 +196,16 @@ class FirstStep(BaseCallback):
         return True
 
 
+def test_without_a_reset_the_number_of_environments_must_be_that_of_the_model(
+    tmp_path: Path,
+) -> None:
+    fresh().learn(16).save(tmp_path / "model")
+    one = DummyVecEnv([Restorable])
+    with pytest.raises(ValueError, match=r"force_reset=False, env must have 2 envir.*, got 1"):
+        TDAC.load(tmp_path / "model", one, force_reset=False)
+    assert TDAC.load(tmp_path / "model", one).resume(16).n_envs == 1
+
+
 def test_resume_goes_to_the_end_of_the_plan_and_says_when_it_is_reached(tmp_path: Path) -> None:
     model = fresh().learn(PLAN, Stop(161))
     model.resume()

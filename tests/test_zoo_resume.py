@@ -1,18 +1,21 @@
 """``sb3-tdac train --resume RUN`` ends a run as if it had not been interrupted."""
 
+import os
 import pickle
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from stable_baselines3.common.monitor import load_results
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from test_zoo_commands import error_line
 
 from sb3_tdac import TDAC
 from sb3_tdac.zoo.cli import main
+from sb3_tdac.zoo.resume import newest
 
 ENV = "CartPole-v1"
 RUN = Path("logs") / "tdac" / f"{ENV}_1"
@@ -146,12 +149,24 @@ def test_the_best_model_counts_with_its_statistics(here: Path) -> None:
     assert pickle.loads(statistics.read_bytes()).obs_rms.count == pytest.approx(964)
 
 
-def test_a_model_without_its_statistics_is_refused(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (RUN / "rl_model_vecnormalize_640_steps.pkl").unlink()
-    line = error_line(capsys, "train", "--resume", str(RUN))
-    assert "rl_model_vecnormalize_640_steps.pkl is missing" in line
+def test_a_model_without_its_own_statistics_is_passed_over(here: Path) -> None:
+    """rl_zoo3 writes them in place, after the model: a kill may come before, or in the middle."""
+    (RUN / "rl_model_640_steps.zip").rename(RUN / "best_model.zip")
+    statistics = RUN / ENV / "vecnormalize.pkl"
+    earlier = (RUN / "rl_model_vecnormalize_320_steps.pkl").read_bytes()
+    for content, why in (
+        (None, "missing or damaged"),
+        (earlier[:-9], "missing or damaged"),
+        (earlier, "an earlier model's: it has seen 320 of 640 steps"),
+    ):
+        statistics.unlink(missing_ok=True)
+        if content is not None:
+            statistics.write_bytes(content)
+        with pytest.warns(UserWarning, match=f"best_model.zip is not resumed from: .* is {why}"):
+            assert newest(RUN)[0].name == "rl_model_320_steps.zip"
+    with pytest.warns(UserWarning, match=why):
+        assert len(resume()) == 20  # with the statistics of that checkpoint
+    assert pickle.loads(statistics.read_bytes()).obs_rms.count == pytest.approx(964)
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(
@@ -166,6 +181,41 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert first + resume() == pytest.approx([1 - 32 * k / 960 for k in range(1, 31) if k != 16])
 
 
+def test_ctrl_c_saves_before_the_environments_are_closed_though_it_ended_their_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A ``close`` that hangs would come too late; that of a ``SubprocVecEnv`` fails."""
+
+    def interrupt(model: TDAC) -> None:
+        if model.num_timesteps >= at:
+            for process in model.env.unwrapped.processes:  # type: ignore[union-attr]
+                os.kill(process.pid, signal.SIGINT)
+                process.join()
+            raise error
+        TRAIN_OF_TDAC(model)
+
+    def close(env: SubprocVecEnv) -> None:
+        was_saved.append((RUN / f"{ENV}.zip").exists())
+        close_of_sb3(env)
+
+    error: BaseException = KeyboardInterrupt()
+    was_saved: list[bool] = []
+    close_of_sb3 = SubprocVecEnv.close
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TDAC, "train", interrupt)
+    monkeypatch.setattr(SubprocVecEnv, "close", close)
+    for at, options in (
+        (352, [*TRAIN, "--vec-env", "subproc"]),
+        (512, ["train", "--resume", str(RUN)]),
+    ):
+        assert main(options) == 0 and was_saved.pop() and not was_saved
+        assert f"Stopped after {at} of 960 steps" in capsys.readouterr().out
+        assert TDAC.load(RUN / f"{ENV}.zip").num_timesteps == at
+        (RUN / f"{ENV}.zip").unlink()
+    error = ValueError("the cause")  # the error of ``close`` does not hide it
+    assert error_line(capsys, *TRAIN, "--vec-env", "subproc").endswith("the cause")
+
+
 def test_the_newest_file_that_is_whole_counts(here: Path) -> None:
     path = RUN / "rl_model_640_steps.zip"
     path.write_bytes(path.read_bytes()[:-1])
@@ -174,7 +224,7 @@ def test_the_newest_file_that_is_whole_counts(here: Path) -> None:
     with pytest.warns(UserWarning) as warnings:
         resume()
     text = " ".join(str(warning.message) for warning in warnings)
-    assert "not resumed from: " in text and "evaluations start anew" in text
+    assert "is not resumed from: " in text and "evaluations start anew" in text
     assert TDAC.load(RUN / f"{ENV}.zip").num_timesteps == 960
     assert not [*RUN.glob(".*.tmp")]
 
@@ -191,7 +241,7 @@ def test_what_cannot_be_resumed_is_said_in_one_line(
     assert f"{RUN} is complete: 960 of 960 steps" in line(RUN)
     for path in RUN.glob("*.zip"):
         path.unlink()
-    assert f"there is no model in {RUN}: start anew, with --save-freq" in line(RUN)
+    assert f"there is no whole model in {RUN}: start anew, with --save-freq" in line(RUN)
     arguments = RUN / ENV / "args.yml"
     arguments.write_text(arguments.read_text().replace("- tdac", "- ppo"))
     assert f"{RUN} is a run of ppo: only those of tdac can be resumed" in line(RUN)

@@ -48,6 +48,7 @@ class Kernels:
         if policy.normalize_observation:
             (stats,) = policy.observation_normalizer.stats.values()
             self.stats, self.memory = (stats.mean, stats.var, stats.count), stats.memory
+        self._statistics = [*self._advantage_stats, *(t.numpy() for t in self.stats or ())]
         self._listeners = Listeners(model)
         self._actor_anchors = actor_anchors(model)
         self._update_anchors = update_anchors(model, [self.actor, self.critic])
@@ -143,7 +144,7 @@ class Kernels:
         :param rows: B transitions as arrays
         :raises NotFinite: if a number is not finite
         """
-        before, outputs = [float(number) for number in self._advantage_stats], self._last_outputs
+        before, outputs = [numbers.copy() for numbers in self._statistics], self._last_outputs
         self.critic.keep()
         self.actor.keep()
         try:
@@ -153,8 +154,8 @@ class Kernels:
             first = self._first_not_finite(has_acted) if isinstance(error, NotFinite) else None
             self.critic.restore()
             self.actor.restore()
-            for number, old in zip(self._advantage_stats, before, strict=True):
-                number.fill(old)
+            for numbers, old in zip(self._statistics, before, strict=True):
+                numbers[...] = old
             if first is not None:
                 raise first from None
             raise

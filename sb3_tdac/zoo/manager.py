@@ -2,9 +2,11 @@
 
 import argparse
 import inspect
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -13,10 +15,12 @@ from rl_zoo3 import exp_manager
 from rl_zoo3.exp_manager import ExperimentManager
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER
 from stable_baselines3.common import callbacks
+from stable_baselines3.common.vec_env import VecEnv
 
 import sb3_tdac
 from sb3_tdac import TDAC
 from sb3_tdac.callbacks import CheckpointCallback
+from sb3_tdac.processes import forget_replies
 from sb3_tdac.zoo import ALGO
 from sb3_tdac.zoo.study import opened
 
@@ -50,8 +54,40 @@ def schedule(value: Any) -> Any:
         return value
 
 
+def close(env: VecEnv) -> None:
+    """Close environments, some of whose processes Ctrl-C may have ended.
+
+    :param env: environments
+    """
+    forget_replies(env)
+    with suppress(EOFError, OSError):
+        env.close()
+
+
+class StandIn:
+    """What rl_zoo3 takes for a model.
+
+    :param model: that it stands for
+    """
+
+    def __init__(self, model: Any):
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+class Unclosed(StandIn):
+    """Keeps the environments open: rl_zoo3 closes them before it saves, which may fail or hang."""
+
+    env = SimpleNamespace(close=lambda: None)
+
+
 class ZooManager(ExperimentManager):
-    """rl_zoo3's manager of one experiment; for algorithms other than TDAC nothing differs."""
+    """rl_zoo3's manager of one experiment, which saves before it closes the environments.
+
+    For algorithms other than TDAC nothing else differs.
+    """
 
     def __init__(self, args: argparse.Namespace, algo: str, *more: Any, **options: Any):
         if algo == ALGO and options.get("config") is None:
@@ -110,12 +146,24 @@ class ZooManager(ExperimentManager):
 
         :param model: to train
         """
-        super().learn(model)
+        try:
+            super().learn(Unclosed(model))  # type: ignore[arg-type]
+        except BaseException:
+            close(model.env)
+            raise
         if self.algo == ALGO and model.num_timesteps < model._total_timesteps:
             print(
                 f"Stopped after {model.num_timesteps} of {model._total_timesteps} steps: "
                 f"sb3-tdac train --resume {self.save_path} goes on"
             )
+
+    def save_trained_model(self, model: Any) -> None:
+        """Save, and close the environments.
+
+        :param model: to save
+        """
+        super().save_trained_model(model)
+        close(model.env)
 
     def load_trial(
         self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import pickle
 import re
 import warnings
 import zipfile
@@ -20,9 +21,9 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from sb3_tdac import TDAC, files
+from sb3_tdac import files
 from sb3_tdac.zoo import ALGO
-from sb3_tdac.zoo.manager import ZooManager
+from sb3_tdac.zoo.manager import StandIn, ZooManager
 
 
 def arguments(run: Path) -> Namespace:
@@ -42,22 +43,53 @@ def arguments(run: Path) -> Namespace:
     return found
 
 
+def statistics_of(model: Path) -> Path:
+    """The file of the normalization statistics that a model was trained with.
+
+    :param model: file of a model in its run's folder
+    """
+    if model.stem.startswith("rl_model_"):
+        return model.with_name(f"{model.stem}.pkl".replace("model_", "model_vecnormalize_"))
+    (config,) = model.parent.glob("*/config.yml")
+    return config.with_name("vecnormalize.pkl")
+
+
+def check_statistics(path: Path, steps: int) -> None:
+    """Refuse statistics that are not those of a model: rl_zoo3 writes them after it, and in place.
+
+    :param path: their file
+    :param steps: that the model was trained for
+    :raises ValueError: if they are missing, damaged, or an earlier model's
+    """
+    try:
+        seen = pickle.loads(path.read_bytes()).ret_rms.count
+    except Exception as error:  # whatever pickle makes of damaged bytes
+        raise ValueError(f"{path} is missing or damaged ({type(error).__name__})") from error
+    if seen < steps:
+        raise ValueError(f"{path} is an earlier model's: it has seen {seen:.0f} of {steps} steps")
+
+
 def newest(run: Path) -> tuple[Path, dict[str, Any]]:
-    """The model that was trained longest.
+    """The model that was trained longest, of those that are whole.
 
     :param run: folder of the run
     :return: its file and its plain settings
     :raises ValueError: if there is none, or it was trained to the end
     """
+    (config,) = run.glob("*/config.yml")
+    is_normalized = yaml.load(config.read_text(), yaml.UnsafeLoader).get("normalize")
     found = []
     for path in run.glob("*.zip"):
         try:
             with path.open("rb") as file:
-                found.append((path, files.settings(file, path)))
+                settings = files.settings(file, path)
+            if is_normalized:
+                check_statistics(statistics_of(path), settings["num_timesteps"])
+            found.append((path, settings))
         except ValueError as error:
-            warnings.warn(f"not resumed from: {error}", stacklevel=2)
+            warnings.warn(f"{path.name} is not resumed from: {error}", stacklevel=2)
     if not found:
-        raise ValueError(f"there is no model in {run}: start anew, with --save-freq")
+        raise ValueError(f"there is no whole model in {run}: start anew, with --save-freq")
     path, settings = max(found, key=lambda pair: pair[1]["num_timesteps"])
     steps, planned = settings["num_timesteps"], settings["_total_timesteps"]
     if steps >= planned:
@@ -111,17 +143,8 @@ def restore_evaluations(callback: EvalCallback, steps: int) -> None:
         callback.best_mean_reward = float(results.mean(axis=1).max())
 
 
-class Remainder:
-    """A model for rl_zoo3, which calls ``learn`` with all the steps of a run.
-
-    :param model: of which some were done
-    """
-
-    def __init__(self, model: TDAC):
-        self._model = model
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+class Remainder(StandIn):
+    """Calls ``learn`` with the steps that are left of a run, not with all of them."""
 
     def learn(self, _: int, **options: Any) -> None:
         """Go on to the end.
@@ -179,13 +202,7 @@ class ResumingManager(ZooManager):
         """With the statistics that belong to the checkpoint."""
         if not self.normalize:
             return env
-        path = Path(self.trained_agent)
-        statistics = path.with_name(f"{path.stem}.pkl".replace("model_", "model_vecnormalize_"))
-        if not path.stem.startswith("rl_model_"):
-            statistics = Path(self.params_path, "vecnormalize.pkl")
-        if not statistics.is_file():
-            raise ValueError(f"{statistics} is missing: {path} was trained with it")
-        env = VecNormalize.load(str(statistics), env)
+        env = VecNormalize.load(str(statistics_of(Path(self.trained_agent))), env)
         if eval_env:
             env.training = env.norm_reward = False
         return env

@@ -1,0 +1,56 @@
+"""The processes of a ``SubprocVecEnv``, after a step that was broken off, or the death of one."""
+
+from contextlib import suppress
+from multiprocessing import connection
+from typing import Any
+
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
+
+#: Seconds in which a process that lost its pipe is gone, and one that is told to end has ended.
+DEATH_TIMEOUT = 5.0
+
+
+def forget_replies(env: VecEnv) -> None:
+    """Take replies that nobody waits for out of the pipes: Ctrl-C broke off what asked for them.
+
+    Of a process that died, whatever is called next will tell.
+
+    :param env: environments, of any kind
+    """
+    base = env.unwrapped
+    if not isinstance(base, SubprocVecEnv) or base.closed:
+        return
+    for remote in base.remotes:
+        with suppress(EOFError, OSError):
+            remote.send(("get_spaces", None))  # no other command is answered with two spaces
+            while not _are_spaces(remote.recv()):
+                pass
+    base.waiting = False
+
+
+def _are_spaces(reply: Any) -> bool:
+    is_pair = isinstance(reply, tuple) and len(reply) == 2
+    return is_pair and all(isinstance(part, spaces.Space) for part in reply)
+
+
+def stop_workers(env: SubprocVecEnv) -> tuple[int | None, int | None]:
+    """End the processes of an environment that has lost one: its ``close`` would wait for ever.
+
+    :param env: environment, closed afterwards
+    :return: index and exit code of the process that died
+    """
+    connection.wait([process.sentinel for process in env.processes], DEATH_TIMEOUT)
+    codes = [process.exitcode for process in env.processes]
+    dead = next((i for i, code in enumerate(codes) if code is not None), None)
+    for process in env.processes:
+        process.terminate()
+    for process in env.processes:
+        process.join(DEATH_TIMEOUT)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+    for remote in env.remotes:
+        remote.close()
+    env.waiting, env.closed = False, True
+    return dead, None if dead is None else codes[dead]
