@@ -22,11 +22,11 @@ def check_observations(model: Any, obs: Any) -> None:
     :param obs: one observation of each environment
     :raises ValueError: naming environment and step
     """
-    bad = _bad_observation(obs, model.observation_space, model.n_envs)
+    bad = bad_observation(obs, model.observation_space, model.n_envs)
     if bad is not None:
         env, fault = bad
         step = 0 if model._last_episode_starts[env] else int(model._elapsed_steps[env]) + 1
-        _stop(model, fault, place(model, env, step))
+        stop_for(model, fault, place(model, env, step))
 
 
 def check_step(model: Any, rewards: Any, dones: Any, infos: Any) -> None:
@@ -46,11 +46,11 @@ def check_step(model: Any, rewards: Any, dones: Any, infos: Any) -> None:
         wanted = f"{name} must be one {kind} for each environment, got "
         if np.shape(rows) != (model.n_envs,):
             given = np.shape(rows) or type(rows).__name__
-            _stop(model, f"{wanted}{given}", place_of_error(model, None))
+            stop_for(model, f"{wanted}{given}", place_of_error(model, None))
         for env, row in enumerate(rows):
             if not is_kind(row):
                 step = int(model._elapsed_steps[env]) + 1
-                _stop(model, f"{wanted}{row!r}", place(model, env, step))
+                stop_for(model, f"{wanted}{row!r}", place(model, env, step))
 
 
 def is_number(value: Any) -> bool:
@@ -77,12 +77,12 @@ def check_rollout(model: Any, buffer: TransitionBuffer) -> None:
     :raises ValueError: naming environment and step
     """
     rewards = buffer.rewards.reshape(-1)
-    for bad_row in _bad_rewards(rewards):
-        _stop(model, "reward" + _why(rewards[bad_row]), place_of_row(model, buffer, bad_row))
+    for bad_row in bad_rewards(rewards):
+        stop_for(model, "reward" + why(rewards[bad_row]), place_of_row(model, buffer, bad_row))
     for row, obs in buffer.time_limits:
         fault = fault_of(obs, model.observation_space)
         if fault is not None:
-            _stop(model, f"terminal_{fault}", place_of_row(model, buffer, row))
+            stop_for(model, f"terminal_{fault}", place_of_row(model, buffer, row))
 
 
 def fault_of(obs: Any, space: spaces.Space[Any]) -> str | None:
@@ -92,7 +92,7 @@ def fault_of(obs: Any, space: spaces.Space[Any]) -> str | None:
     :param space: its space
     """
     one = {k: _batch(v) for k, v in obs.items()} if isinstance(obs, dict) else _batch(obs)
-    bad = _bad_observation(one, space, 1)
+    bad = bad_observation(one, space, 1)
     return None if bad is None else bad[1]
 
 
@@ -104,16 +104,25 @@ def _batch(obs: Any) -> Any:
         return obs
 
 
-def _bad_rewards(rewards: NDArray[Any]) -> list[int]:
-    """Indices of those that are not finite or too large."""
+def bad_rewards(rewards: NDArray[Any]) -> list[int]:
+    """Indices of those that are not finite or too large.
+
+    :param rewards: (B,)
+    """
     if np.vdot(rewards, rewards) <= LARGEST**2:  # then no term is larger
         return []
     bad: list[int] = np.flatnonzero(~(np.abs(rewards) <= LARGEST)).tolist()
     return bad
 
 
-def _stop(model: Any, fault: str, where: str) -> NoReturn:
-    """The next ``learn`` resets the environments."""
+def stop_for(model: Any, fault: str, where: str) -> NoReturn:
+    """Raise; the next ``learn`` resets the environments.
+
+    :param model: that is training
+    :param fault: what is wrong, in words
+    :param where: environment and step, in words
+    :raises ValueError: always
+    """
     model._last_obs = None
     for rms, numbers in model._kept_statistics:
         vars(rms).update(numbers)
@@ -123,8 +132,13 @@ def _stop(model: Any, fault: str, where: str) -> NoReturn:
     )
 
 
-def _bad_observation(obs: Any, space: spaces.Space[Any], n_envs: int) -> tuple[int, str] | None:
-    """Environment and fault of the first observation that no network can learn from."""
+def bad_observation(obs: Any, space: spaces.Space[Any], n_envs: int) -> tuple[int, str] | None:
+    """Environment and fault of the first observation that no network can learn from.
+
+    :param obs: n_envs observations
+    :param space: of one of them
+    :param n_envs: number of environments
+    """
     if not isinstance(space, spaces.Dict):
         return _bad_rows("observation", obs, space, n_envs)
     for key, leaf in space.spaces.items():
@@ -153,7 +167,7 @@ def _bad_rows(
     places = np.argwhere(~((rows >= low) & (rows <= high)))
     if not len(places):
         return None
-    return int(places[0][0]), name + _why(rows[tuple(places[0])], space)
+    return int(places[0][0]), name + why(rows[tuple(places[0])], space)
 
 
 def _not_numbers(name: str, rows: Any, shape: tuple[int, ...]) -> tuple[int, str] | None:
@@ -188,7 +202,12 @@ def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
     return -LARGEST, LARGEST
 
 
-def _why(number: Any, space: spaces.Space[Any] | None = None) -> str:
+def why(number: Any, space: spaces.Space[Any] | None = None) -> str:
+    """What is wrong with a number.
+
+    :param number: of an observation or reward
+    :param space: that it should be in
+    """
     if not np.isfinite(number):
         return f" is not finite ({number:g})"
     if space is None or isinstance(space, spaces.Box):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sb3_tdac.env_faults import _bad_observation, _bad_rewards, _stop, _why
+from sb3_tdac.env_faults import bad_observation, bad_rewards, stop_for, why
 from sb3_tdac.places import next_step, place, place_of_error
 
 
@@ -34,12 +34,12 @@ def check_originals(model: Any, dones: Any = None) -> None:
     if normalizer is None:
         return
     steps_ago = 0 if dones is None else -1
-    bad = _bad_observation(normalizer.old_obs, normalizer.venv.observation_space, model.n_envs)
+    bad = bad_observation(normalizer.old_obs, normalizer.venv.observation_space, model.n_envs)
     if bad is not None:
         env, fault = bad
         step = 0 if dones is None or dones[env] else next_step(model, env)
-        _stop(model, fault, place(model, env, step, steps_ago))
+        stop_for(model, fault, place(model, env, step, steps_ago))
     if dones is not None:
         rewards = np.asarray(normalizer.old_reward, np.float64)
-        for env in _bad_rewards(rewards):
-            _stop(model, "reward" + _why(rewards[env]), place_of_error(model, env))
+        for env in bad_rewards(rewards):
+            stop_for(model, "reward" + why(rewards[env]), place_of_error(model, env))
