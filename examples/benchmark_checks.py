@@ -21,7 +21,10 @@ from sb3_tdac import TDAC, tdac
 from sb3_tdac.fast import Kernels, library, network
 
 #: Environment, number of environments, n_steps (None: the default).
-SETTINGS = (("Pendulum-v1", 8, None), ("Pendulum-v1", 1, 5), ("CartPole-v1", 1, 5))
+SETTINGS = (
+    *(("Pendulum-v1", 8, None), ("Pendulum-v1", 1, None)),
+    *(("Pendulum-v1", 1, 5), ("CartPole-v1", 1, 5)),
+)
 
 
 def nothing(*_: Any) -> bool:
