@@ -314,7 +314,7 @@ class TDAC(TwoOptimizerAlgorithm):
     def _as_tensor(self, obs: Any) -> Any:
         try:
             return obs_as_tensor(obs, self.device)
-        except TypeError:  # an array of objects
+        except Exception:  # an array of objects; of older versions of SB3 anything else, too
             check_observations(self, obs)
             raise
 
