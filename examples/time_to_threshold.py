@@ -18,7 +18,7 @@ from typing import Any
 ENV, THRESHOLD = "Pendulum-v1", -200.0
 #: Environment steps at most, and between two evaluations.
 LONGEST = {"TDAC": 40_000, "A2C": 1_000_000, "PPO": 100_000, "SAC": 20_000}
-EVAL_FREQ = {"TDAC": 2_000, "A2C": 20_000, "PPO": 4_096, "SAC": 1_000}
+EVAL_FREQ = {"TDAC": 4_000, "A2C": 20_000, "PPO": 8_192, "SAC": 1_000}
 
 
 def run(name: str, seed: int) -> None:
