@@ -123,7 +123,7 @@ def test_interrupted_sweep_is_resumed_by_the_same_command(
 
 def test_two_machines_share_a_study_in_postgresql(folder: Path, postgres_url: str) -> None:
     # Long enough trials that the second machine comes in time for some.
-    command = [*SWEEP, "-n", "1000", "--n-trials", "6", "--storage", postgres_url]
+    command = [*SWEEP, "-n", "20000", "--n-trials", "6", "--storage", postgres_url]
     other = [sys.executable, "-m", "sb3_tdac.zoo", *command]
     with subprocess.Popen(other, stdout=subprocess.PIPE, text=True) as process:
         when_a_trial_runs(postgres_url, lambda _: None).join()
