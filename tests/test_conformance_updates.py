@@ -171,6 +171,21 @@ def test_actor_and_critic_have_the_optimizers_that_they_are_given() -> None:
     assert policy.critic_optimizer.defaults["momentum"] == 0.5
 
 
+def test_the_default_optimizer_has_no_momentum_and_a_long_memory_of_squares() -> None:
+    """Adam (Kingma and Ba, 2015) with beta 0 and 0.999: a gradient of 2, then one of 0."""
+    for optimizer in (build().policy.optimizer, build().policy.critic_optimizer):
+        optimizer.param_groups[0]["lr"] = 0.5
+        bias = optimizer.param_groups[0]["params"][-1]
+        start = bias.detach().clone()
+        for gradient in (2.0, 0.0):
+            bias.grad = torch.full_like(bias, gradient)
+            optimizer.step()
+            # the first step is 0.5 * 2 / sqrt(2 ** 2), whatever beta is; the second is none
+            torch.testing.assert_close(bias.detach(), start - 0.5)
+        square = optimizer.state[bias]["exp_avg_sq"]
+        torch.testing.assert_close(square, torch.full_like(square, 0.999 * 0.001 * 2.0**2))
+
+
 class Modal(BaseFeaturesExtractor):
     """Layers that differ between training and use, and the mode in which each call came."""
 
