@@ -1,5 +1,6 @@
 """One torch thread: on networks this small a second one costs more than it brings."""
 
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+# A shell starts what it runs in the background deaf to Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class SkippedModule(pytest.Module):

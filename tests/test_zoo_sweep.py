@@ -98,6 +98,8 @@ def test_trial_of_a_killed_worker_fails_and_is_run_again(folder: Path) -> None:
     assert again.state in (TrialState.COMPLETE, TrialState.PRUNED)
 
 
+# Ctrl-C may come between Optuna's opening of its journal and the block that closes it.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_interrupted_sweep_is_resumed_by_the_same_command(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
