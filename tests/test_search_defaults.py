@@ -89,14 +89,15 @@ def test_the_search_starts_from_the_constructors_defaults() -> None:
         assert value == default or value == pytest.approx(default), name
 
 
-def test_one_problem_is_searched_as_often_as_it_is_named(
+def test_one_problem_is_searched_as_often_as_it_is_named_from_the_given_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     threads = torch.get_num_threads()
     study = ["--study", str(tmp_path / "study.log"), "--trials", "1", "--timesteps", "64"]
-    main(["search", "--problems", "coupled", "coupled", *study])
+    main(["search", "--problems", "coupled", "coupled", "--first", '{"gamma": 0.995}', *study])
     torch.set_num_threads(threads)
     assert "'0: coupled, 8': " in (said := capsys.readouterr().out) and "'1: coupled, 8': " in said
+    assert '"n_steps": 4, "gamma": 0.995' in said
 
 
 def test_search_goes_on_with_its_study(
