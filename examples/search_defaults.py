@@ -64,9 +64,6 @@ SEARCHED = [
     *(("Acrobot-v1", 8), ("double-integrator", 1), ("InvertedPendulum-v5", 1)),
 ]
 LQR_GAMMA = 0.96
-#: Where LunarLander may be rendered, it simulates every particle of its exhaust: 20 times slower.
-UNSEEN: dict[str, Any] = dict(env_kwargs=dict(render_mode=None))
-LEAN: dict[str, Any] = dict(vec_env_cls=LeanDummyVecEnv)
 EVAL_SEED = 10_000
 
 
@@ -91,7 +88,10 @@ def train(run: Run, timesteps: int | None = None, **settings: Any) -> dict[str, 
     start = time.process_time()
     regulator = run.problem in SYSTEMS
     make_env = functools.partial(LQREnv, **SYSTEMS[run.problem]) if regulator else run.problem
-    env = make_vec_env(make_env, run.n_envs, seed=run.seed, **({} if regulator else UNSEEN), **LEAN)
+    # Where LunarLander may be rendered, it simulates its exhaust and is many times slower
+    env_kwargs = {} if regulator else dict(render_mode=None)
+    lean: dict[str, Any] = dict(vec_env_cls=LeanDummyVecEnv, env_kwargs=env_kwargs)
+    env = make_vec_env(make_env, run.n_envs, seed=run.seed, **lean)
     value = score = float("nan")
     try:
         model = ALGORITHMS[run.algorithm]("MlpPolicy", env, seed=run.seed, device="cpu", **settings)
@@ -100,7 +100,7 @@ def train(run: Run, timesteps: int | None = None, **settings: Any) -> dict[str, 
             value = cost_ratio(model, LQREnv(**SYSTEMS[run.problem]), LQR_GAMMA)
             score = 1 / value
         else:
-            episodes = make_vec_env(run.problem, 20, seed=EVAL_SEED, **UNSEEN, **LEAN)
+            episodes = make_vec_env(run.problem, 20, seed=EVAL_SEED, **lean)
             value = float(evaluate_policy(model, episodes, n_eval_episodes=20)[0])
             low, high, _ = RANGES[run.problem]
             score = (value - low) / (high - low)
