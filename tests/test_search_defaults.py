@@ -65,6 +65,19 @@ def test_a_diverged_run_counts_as_zero_and_is_told(monkeypatch: pytest.MonkeyPat
     assert "| CartPole-v1 | 1 | TDAC | 1 | 1 |" in search_defaults.table(rows)
 
 
+def test_environments_are_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LunarLander simulates every particle of its exhaust for an environment that may be."""
+    made = []
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        made.append(make_vec_env(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(search_defaults, "make_vec_env", make)
+    train(Run("TDAC", "Pendulum-v1", 1, 0), timesteps=64)
+    assert [(env.num_envs, env.render_mode) for env in made] == [(1, None), (20, None)]
+
+
 def test_check_trains_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "defaults.csv"
     small = ["--problems", "double-integrator", "--n-envs", "2", "--timesteps", "64"]
