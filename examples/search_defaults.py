@@ -111,7 +111,9 @@ def train(run: Run, timesteps: int | None = None, **settings: Any) -> dict[str, 
 
 
 def check(args: argparse.Namespace) -> None:
-    """Train the defaults; what the CSV file already has is not trained again."""
+    """Train the defaults; what the CSV file already has is not trained again.
+
+    The table is of the runs asked for, whatever else the file has."""
     path = Path(args.out)
     done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*Run._fields, "value"])
     known = set(done[list(Run._fields)].itertuples(index=False, name=None))
@@ -125,7 +127,7 @@ def check(args: argparse.Namespace) -> None:
             pd.DataFrame([run.result()]).to_csv(
                 path, mode="a", index=False, header=not path.exists()
             )
-    rows = pd.read_csv(path)
+    rows = pd.read_csv(path).merge(pd.DataFrame(wanted))
     print(table(rows))
     for algorithm in rows["algorithm"].unique():
         scores = rows[rows["algorithm"] == algorithm]["score"].fillna(0.0).to_numpy()

@@ -88,6 +88,8 @@ def test_check_trains_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert list(rows["seed"]) == [0, 1]
     pd.testing.assert_frame_equal(rows.iloc[:1], first)
     assert "TDAC: IQM of the scores" in capsys.readouterr().out
+    main(["check", *small, "--seeds", "1", "--out", str(out)])  # the table is of what is asked for
+    assert "| double-integrator | 2 | TDAC | 1 | 0 |" in capsys.readouterr().out
 
 
 def test_the_search_starts_from_the_constructors_defaults() -> None:
