@@ -113,7 +113,8 @@ def train(run: Run, timesteps: int | None = None, **settings: Any) -> dict[str, 
 def check(args: argparse.Namespace) -> None:
     """Train the defaults; what the CSV file already has is not trained again.
 
-    The table is of the runs asked for, whatever else the file has."""
+    The table is of the runs asked for, whatever else the file has.
+    """
     path = Path(args.out)
     done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*Run._fields, "value"])
     known = set(done[list(Run._fields)].itertuples(index=False, name=None))
