@@ -28,14 +28,16 @@ class DiagGaussian(Distribution):
     def proba_distribution_net(self, latent_dim: int, std_init: float) -> nn.Module:
         """Create the layer whose softplus is the std; the mean's layer is SB3's ``action_net``.
 
-        It starts at zero weights, so that the untrained std is the same in every state. No random
-        numbers are drawn: a seed gives the other layers the weights that it gives A2C's.
+        It starts at zero weights, so that the untrained std is the same in every state. The
+        random generator stays as it was: a seed gives the other layers the weights that it
+        gives A2C's.
 
         :param latent_dim: width of the actor's last hidden layer
         :param std_init: untrained std
         :return: linear layer with A outputs
         """
-        std_net: nn.Linear = nn.utils.skip_init(nn.Linear, latent_dim, self.action_dim)  # type: ignore[no-untyped-call]
+        with torch.random.fork_rng(devices=[]):
+            std_net = nn.Linear(latent_dim, self.action_dim)
         nn.init.zeros_(std_net.weight)
         nn.init.constant_(std_net.bias, std_init + math.log(-math.expm1(-std_init)))
         return std_net

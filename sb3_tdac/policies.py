@@ -1,5 +1,8 @@
 """Actor and critic: two networks that share nothing by default, each with its own optimizer."""
 
+import inspect
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,9 +104,10 @@ class TDACPolicy(ActorCriticPolicy):
             features_extractor_kwargs=dict(features_extractor_kwargs or {}),
             share_features_extractor=share_features_extractor,
             normalize_images=normalize_images,
-            optimizer_class=optimizer_class,
+            optimizer_class=partial(make_optimizer, optimizer_class),  # type: ignore[arg-type]
             optimizer_kwargs=optimizer_kwargs,
         )
+        self.optimizer_class = optimizer_class
         self.critic_optimizer_class = critic_optimizer_class or optimizer_class
         self.critic_optimizer_kwargs = critic_optimizer_kwargs
         self.std_bounds, self.std_init, self.scale_actions = std_bounds, std_init, scale_actions
@@ -136,10 +140,13 @@ class TDACPolicy(ActorCriticPolicy):
                 "every parameter of the policy must belong to either actor_modules() or "
                 "critic_modules(): override them to fit your networks"
             )
-        self.optimizer = self.optimizer_class(actor, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
-        self.critic_optimizer = self.critic_optimizer_class(
+        self.optimizer = make_optimizer(
+            self.optimizer_class, actor, lr=lr_schedule(1), **self.optimizer_kwargs
+        )
+        self.critic_optimizer = make_optimizer(
+            self.critic_optimizer_class,
             critic,
-            lr=critic_lr_schedule(1),  # type: ignore[call-arg]
+            lr=critic_lr_schedule(1),
             **self.critic_optimizer_kwargs,
         )
 
@@ -333,6 +340,29 @@ MlpPolicy, CnnPolicy, MultiInputPolicy = TDACPolicy, TDACCnnPolicy, TDACMultiInp
 
 def _draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     return logits.softmax(dim=1).multinomial(1, generator=generator)
+
+
+def make_optimizer(
+    optimizer_class: type[torch.optim.Optimizer], parameters: Iterable[Tensor], **kwargs: Any
+) -> torch.optim.Optimizer:
+    """``optimizer_class(parameters, **kwargs)`` without torch's compiler.
+
+    ``add_param_group`` has a decorator that imports it at the first call, which takes longer than
+    TDAC needs for Pendulum-v1. Where nothing is compiled it does nothing else.
+
+    :param optimizer_class: class of the optimizer
+    :param parameters: what it steps
+    :param kwargs: the other arguments of the class
+    :return: the optimizer
+    """
+    add_param_group = torch.optim.Optimizer.add_param_group
+    if getattr(optimizer_class, "add_param_group", None) is not add_param_group:
+        return optimizer_class(parameters, **kwargs)
+    optimizer = optimizer_class.__new__(optimizer_class)
+    vars(optimizer)["add_param_group"] = partial(inspect.unwrap(add_param_group), optimizer)
+    optimizer.__init__(parameters, **kwargs)  # type: ignore[misc]
+    del vars(optimizer)["add_param_group"]
+    return optimizer
 
 
 def default_optimizer_kwargs(optimizer_class: type[torch.optim.Optimizer]) -> dict[str, Any]:

@@ -113,3 +113,13 @@ def test_importing_the_package_imports_no_zoo_and_no_plots() -> None:
         "assert 'sb3_tdac.zoo' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_training_imports_no_compiler_of_torch() -> None:
+    """It takes longer than Pendulum-v1 does."""
+    code = (
+        "import sys, sb3_tdac\n"
+        "sb3_tdac.TDAC('MlpPolicy', 'Pendulum-v1', device='cpu').learn(64)\n"
+        "assert 'torch._dynamo' not in sys.modules and 'sympy' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

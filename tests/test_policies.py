@@ -59,6 +59,33 @@ def test_actor_and_critic_share_no_parameter() -> None:
     assert actor | critic == {name for name, _ in policy.named_parameters()}
 
 
+class FrozenRate(torch.optim.SGD):
+    """An optimizer that takes its parameters in its own way."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group | {"lr": 0.25})
+
+
+@pytest.mark.parametrize(
+    ("optimizer_class", "kwargs"),
+    [(torch.optim.Adam, {"betas": (0.5, 0.9), "fused": True}), (FrozenRate, {"momentum": 0.9})],
+)
+def test_an_optimizer_is_the_one_that_its_class_makes(
+    optimizer_class: type[torch.optim.Optimizer], kwargs: dict[str, Any]
+) -> None:
+    policy = make_policy(optimizer_class=optimizer_class, optimizer_kwargs=kwargs)
+    assert policy.optimizer_class is optimizer_class
+    for modules, optimizer in (
+        (policy.actor_modules(), policy.optimizer),
+        (policy.critic_modules(), policy.critic_optimizer),
+    ):
+        other = optimizer_class(modules.parameters(), lr=1e-3, **kwargs)  # type: ignore[call-arg]
+        assert type(optimizer) is optimizer_class
+        assert vars(optimizer).keys() == vars(other).keys()
+        assert optimizer.state_dict() == other.state_dict()
+        assert optimizer.defaults == other.defaults
+
+
 def test_a_policy_with_a_parameter_in_both_networks_is_refused() -> None:
     class Tied(TDACPolicy):
         def critic_modules(self) -> torch.nn.ModuleList:
