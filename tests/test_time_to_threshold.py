@@ -15,7 +15,7 @@ def test_contenders_have_the_configurations_of_rl_zoo3(name: str) -> None:
     path = Path(rl_zoo3.__file__).parent / "hyperparams" / f"{name.lower()}.yml"
     entry: dict[str, Any] = yaml.safe_load(path.read_text())[time_to_threshold.ENV]
     assert entry.pop("policy") == "MlpPolicy" and entry.pop("n_timesteps")
-    _, n_envs, normalize, settings = contender(name)
+    _, _, n_envs, normalize, settings = contender(name)
     assert entry.pop("n_envs", 1) == n_envs and entry.pop("normalize", False) == normalize
     if "policy_kwargs" in entry:
         assert eval(entry.pop("policy_kwargs")) == settings.pop("policy_kwargs")
