@@ -28,6 +28,7 @@ from sb3_tdac.zoo.worker import SurplusTrial, SweepWorker
 ENV = "Pendulum-v1"
 SMALL = f"--env {ENV} -n 200 --n-evaluations 2 --eval-episodes 1".split()
 SWEEP = ["sweep", *SMALL]
+LONG = ["-n", "50000"]  # a trial still runs when the watch has seen it
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +89,7 @@ def test_trial_of_a_killed_worker_fails_and_is_run_again(folder: Path) -> None:
         killed.append(trial)
 
     watch = when_a_trial_runs(storage, kill)
-    assert main([*SWEEP, "--workers", "2", "--n-trials", "4", "--storage", storage]) == 0
+    assert main([*SWEEP, *LONG, "--workers", "2", "--n-trials", "4", "--storage", storage]) == 0
     watch.join()
     trials = trials_of(storage)
     assert_finished(trials, 4)
@@ -105,7 +106,7 @@ def test_interrupted_sweep_is_resumed_by_the_same_command(
 ) -> None:
     journal = f"{folder}/logs/tdac/sweeps/{ENV}/journal.log"
     watch = when_a_trial_runs(journal, lambda _: os.kill(os.getpid(), signal.SIGINT))
-    command = [*SWEEP, "--workers", "2", "--n-trials", "3"]
+    command = [*SWEEP, *LONG, "--workers", "2", "--n-trials", "3"]
     assert main(command) == 130
     watch.join()
     assert capsys.readouterr().err == "sb3-tdac sweep: error: interrupted\n"
