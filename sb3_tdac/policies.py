@@ -104,6 +104,7 @@ class TDACPolicy(ActorCriticPolicy):
             features_extractor_kwargs=dict(features_extractor_kwargs or {}),
             share_features_extractor=share_features_extractor,
             normalize_images=normalize_images,
+            # no class, but SB3 only calls it
             optimizer_class=partial(make_optimizer, optimizer_class),  # type: ignore[arg-type]
             optimizer_kwargs=optimizer_kwargs,
         )
@@ -360,6 +361,7 @@ def make_optimizer(
         return optimizer_class(parameters, **kwargs)
     optimizer = optimizer_class.__new__(optimizer_class)
     vars(optimizer)["add_param_group"] = partial(inspect.unwrap(add_param_group), optimizer)
+    # by hand, with the instance at hand: the constructor calls its add_param_group
     optimizer.__init__(parameters, **kwargs)  # type: ignore[misc]
     del vars(optimizer)["add_param_group"]
     return optimizer
