@@ -452,10 +452,13 @@ def test_one_environment_one_seed_and_one_algorithm_are_enough(here: Path) -> No
 
 def test_redrawing_gives_the_same_table(compared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(compared)
+    monkeypatch.setattr("gzip.time.time", lambda: 0.0)  # at another time
     before = (OUT / "comparison.md").read_text()
+    evaluations = (OUT / "evaluations.csv.gz").read_bytes()
     (OUT / "comparison.md").unlink()
     assert main(["compare", "--from", str(OUT)]) == 0
     assert (OUT / "comparison.md").read_text() == before
+    assert (OUT / "evaluations.csv.gz").read_bytes() == evaluations
     assert json.loads((OUT / "comparison.json").read_text())["algos"] == ["tdac", "a2c"]
 
 

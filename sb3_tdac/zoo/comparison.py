@@ -183,4 +183,5 @@ class Comparison:
             key=lambda names: names.map(order) if names.name in ("env", "algo") else names,
             kind="stable",
         )
-        rows.to_csv(folder / TABLE, index=False)
+        # gzip would note the time, and the same rows be another file
+        rows.to_csv(folder / TABLE, index=False, compression={"method": "gzip", "mtime": 1})

@@ -61,6 +61,11 @@ def _band(axes: Axes, x: Floats, values: Floats, label: str) -> None:
     axes.fill_between(x, values[1], values[2], alpha=0.2)
 
 
+def _legend(figure: Figure) -> None:
+    """The labels of both panels once, where they hide no curve."""
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center")
+
+
 def _env_curves(comparison: Comparison, env: str) -> Figure:
     """IQM of the return on one environment."""
     seconds = "CPU seconds of training, mean over seeds"
@@ -79,7 +84,7 @@ def _env_curves(comparison: Comparison, env: str) -> Figure:
         if threshold is not None:
             axes.axhline(threshold, color="grey", linestyle=":", label="threshold")
         axes.axhline(comparison.random[env], color="grey", linestyle="--", label="random")
-    figure.axes[0].legend()
+    _legend(figure)
     figure.suptitle(f"{env}, score 1 at {comparison.ranges[env].high:.4g}")
     return figure
 
@@ -95,7 +100,7 @@ def _score_curves(comparison: Comparison) -> Figure:
         for algo in comparison.algos:
             values = curve([comparison.scores(view, algo) for view in views])
             _band(axes, shares[clock], values, algo)
-    figure.axes[0].legend()
+    _legend(figure)
     return figure
 
 
