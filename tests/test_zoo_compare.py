@@ -512,6 +512,30 @@ def test_seeds_trained_apart_are_joined(here: Path) -> None:
     assert list(found.evaluations.seed.unique()) == found.seeds["CartPole-v1"]["tdac"] == [0, 1, 2]
 
 
+def test_settings_are_those_of_the_runs_that_were_joined(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def entry(folder: str, gamma: float) -> None:
+        path = Path(folder, "comparison.json")
+        settings = {"A": {"tdac": {"origin": "tdac.yml, A", "entry": {"gamma": gamma}}}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": settings}))
+
+    later = {("A", "tdac"): [[0.0, 1.0, 2.0]] * 4}
+    write(here / "x", {("A", "a2c"): later["A", "tdac"], **later}, SECONDS_APART | {"a2c": 1.0})
+    write(here / "y", later, SECONDS_APART)
+    entry("x", 0.9)
+    entry("y", 0.8)
+    # Without the runs of the earlier entry there is nothing left of it
+    assert main("compare --from x --algos a2c --out others".split()) == 0
+    assert main("compare --from others y --out z".split()) == 0
+    assert read(Path("z")).settings["A"]["tdac"]["entry"] == {"gamma": 0.8}
+    found = read(Path("y"))
+    found.evaluations["seed"] += 4
+    found.write(here / "y")
+    said = error_line(capsys, "compare", "--from", "x", "y", "--out", "both")
+    assert "tdac on A has other settings in one folder than in another" in said
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

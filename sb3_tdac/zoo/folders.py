@@ -50,7 +50,7 @@ def joined(parts: list[Comparison], envs: list[str] | None, algos: list[str] | N
     :param parts: comparisons
     :param envs: environments, in this order; ``None``: all
     :param algos: contenders, in this order; ``None``: all
-    :raises ValueError: if a name is in none, a run in two, or schedules of evaluation differ
+    :raises ValueError: if a name is in none, a run in two, or settings or schedules differ
     """
     names = {"environment": envs, "contender": algos}
     for what, key in (("environment", "envs"), ("contender", "algos")):
@@ -63,8 +63,7 @@ def joined(parts: list[Comparison], envs: list[str] | None, algos: list[str] | N
     for part in reversed(parts):
         for key in ("thresholds", "random"):
             getattr(whole, key).update(getattr(part, key))
-        for env, settings in part.settings.items():
-            whole.settings.setdefault(env, {}).update(settings)
+        _take_settings(whole, part)
         for env, asked in part.seeds.items():
             seeds = whole.seeds.setdefault(env, {})
             seeds |= {algo: sorted({*seeds.get(algo, []), *new}) for algo, new in asked.items()}
@@ -77,6 +76,24 @@ def joined(parts: list[Comparison], envs: list[str] | None, algos: list[str] | N
     whole.evaluations = table.reset_index(drop=True)
     _check(whole.evaluations)
     return whole
+
+
+def _take_settings(whole: Comparison, part: Comparison) -> None:
+    """Those of the runs that the part has, which are the same in every part.
+
+    :raises ValueError: if they are not
+    """
+    there = part.evaluations[["env", "algo"]].drop_duplicates()
+    for env, algo in there.itertuples(index=False, name=None):
+        new = part.settings.get(env, {}).get(algo)
+        if new is None or env not in whole.envs or algo not in whole.algos:
+            continue
+        known = whole.settings.setdefault(env, {}).setdefault(algo, new)
+        if known != new:
+            raise ValueError(
+                f"{algo} on {env} has other settings in one folder than in another: join its runs "
+                "of one kind, the others with --algos and --env in a folder of their own"
+            )
 
 
 def _check(evaluations: pd.DataFrame) -> None:
