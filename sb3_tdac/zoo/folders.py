@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -89,11 +90,19 @@ def _take_settings(whole: Comparison, part: Comparison) -> None:
         if new is None or env not in whole.envs or algo not in whole.algos:
             continue
         known = whole.settings.setdefault(env, {}).setdefault(algo, new)
-        if known != new:
+        different = _different(known, new)
+        if different:
             raise ValueError(
-                f"{algo} on {env} has other settings in one folder than in another: join its runs "
-                "of one kind, the others with --algos and --env in a folder of their own"
+                f"{algo} on {env} was not trained with the same {', '.join(different)} in all "
+                "folders: train it again, or choose others with --algos or --env"
             )
+
+
+def _different(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Hyperparameters; not what only one of two versions of a constructor has."""
+    both = [{**settings.get("defaults", {}), **settings["entry"]} for settings in (one, other)]
+    names = {*one["entry"], *other["entry"], *(both[0].keys() & both[1].keys())}
+    return sorted(name for name in names if both[0].get(name) != both[1].get(name))
 
 
 def _check(evaluations: pd.DataFrame) -> None:
