@@ -7,7 +7,7 @@ from typing import Any
 
 from stable_baselines3.common import callbacks
 
-from sb3_tdac import files
+from sb3_tdac.persistence import files
 
 
 class CheckpointCallback(callbacks.CheckpointCallback):

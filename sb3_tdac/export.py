@@ -11,8 +11,8 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from sb3_tdac.base import TwoOptimizerAlgorithm
 from sb3_tdac.policies import TDACPolicy
+from sb3_tdac.sb3_adapter import TwoOptimizerAlgorithm
 
 
 class DeterministicPolicy(nn.Module):

@@ -21,9 +21,9 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
-from sb3_tdac.checks import check_bool, check_extractor, check_std
 from sb3_tdac.distributions import DiagGaussian
-from sb3_tdac.running import ObservationNormalizer
+from sb3_tdac.normalization import ObservationNormalizer
+from sb3_tdac.validation import check_bool, check_extractor, check_std
 
 
 class TDACPolicy(ActorCriticPolicy):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sb3_tdac import files, safe
+from sb3_tdac.persistence import files, safe_form
 from sb3_tdac.seeding import SeededAlgorithm
 
 SelfResumable = TypeVar("SelfResumable", bound="ResumableAlgorithm")
@@ -47,7 +47,7 @@ class ResumableAlgorithm(SeededAlgorithm):
         finally:
             self._random_states = loaded
         with zipfile.ZipFile(content, "a") as archive:
-            safe.write_plain_entry(self, archive, exclude)
+            safe_form.write_plain_entry(self, archive, exclude)
         files.write(path, content.getvalue())
 
     def resume(

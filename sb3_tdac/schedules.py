@@ -5,7 +5,7 @@ import math
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 
-from sb3_tdac.checks import check_real
+from sb3_tdac.validation import check_real
 
 ScheduleArgument = float | str | Schedule
 

@@ -19,34 +19,34 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from sb3_tdac import equations, fast
-from sb3_tdac.base import TwoOptimizerAlgorithm
-from sb3_tdac.checks import (
-    check_bool,
-    check_integer,
-    check_policy,
-    check_real,
-    check_word,
+from sb3_tdac.diagnostics.environment_errors import blame
+from sb3_tdac.diagnostics.numbers import check_observations, check_rollout, check_step
+from sb3_tdac.diagnostics.transaction import (
+    Guard,
+    NotFinite,
+    check_actions,
+    check_parameters,
+    failed_update,
 )
+from sb3_tdac.diagnostics.vec_normalize import check_originals, keep_statistics
 from sb3_tdac.distributions import DiagGaussian
-from sb3_tdac.env_errors import blame
-from sb3_tdac.env_faults import check_observations, check_rollout, check_step
-from sb3_tdac.originals import check_originals, keep_statistics
-from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
-from sb3_tdac.running import (
+from sb3_tdac.normalization import (
     CLIP,
     EPSILON,
     RunningMeanStd,
     RunningRootMeanSquare,
     update_moments,
 )
+from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
+from sb3_tdac.sb3_adapter import TwoOptimizerAlgorithm
 from sb3_tdac.schedules import ScheduleArgument
 from sb3_tdac.transitions import TransitionBuffer, Transitions
-from sb3_tdac.update_faults import (
-    Guard,
-    NotFinite,
-    check_actions,
-    check_parameters,
-    failed_update,
+from sb3_tdac.validation import (
+    check_bool,
+    check_integer,
+    check_policy,
+    check_real,
+    check_word,
 )
 
 #: Rows of an update where ``n_steps`` is not given.

@@ -25,7 +25,7 @@ def pytest_pycollect_makemodule(
     module_path: Path, parent: pytest.Collector
 ) -> pytest.Module | None:
     """Skip the tests of the command line, and of what uses it, where rl_zoo3 is not installed."""
-    needs_it = module_path.name.startswith(("test_zoo", "test_search_defaults"))
+    needs_it = module_path.parent.name == "zoo" or module_path.name == "test_search_defaults.py"
     if needs_it and find_spec("rl_zoo3") is None:
         module: pytest.Module = SkippedModule.from_parent(parent, path=module_path)
         return module

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from helpers.odd_environments import Odd, SensorError, assert_saved_and_finite, raises
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from odd_environments import Odd, SensorError, assert_saved_and_finite, raises
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_tdac import TDAC
-from sb3_tdac.vec_env import LeanDummyVecEnv
+from sb3_tdac.vec_envs import LeanDummyVecEnv
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
 OBSERVATIONS: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from environments import two_steps_envs
+from helpers.environments import two_steps_envs
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from torch.distributions import Normal

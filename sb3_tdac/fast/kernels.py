@@ -11,15 +11,15 @@ from stable_baselines3.common.distributions import CategoricalDistribution
 from torch import Tensor
 
 from sb3_tdac import equations
-from sb3_tdac.base import TwoOptimizerAlgorithm
+from sb3_tdac.diagnostics.numbers import LARGEST, check_observations
+from sb3_tdac.diagnostics.transaction import NotFinite, check_actions, first_not_finite
 from sb3_tdac.distributions import DiagGaussian
-from sb3_tdac.env_faults import LARGEST, check_observations
 from sb3_tdac.fast.library import Array, BatchStructure, address, load, zeros
 from sb3_tdac.fast.network import Network
 from sb3_tdac.fast.routing import Listeners, actor_anchors, update_anchors
-from sb3_tdac.running import CLIP, DECAY, EPSILON, RunningMeanStd
+from sb3_tdac.normalization import CLIP, DECAY, EPSILON, RunningMeanStd
+from sb3_tdac.sb3_adapter import TwoOptimizerAlgorithm
 from sb3_tdac.transitions import TransitionBuffer, Transitions
-from sb3_tdac.update_faults import NotFinite, check_actions, first_not_finite
 
 
 class Kernels:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sb3_tdac.diagnostics.transaction import NotFinite, Snapshot
 from sb3_tdac.fast.library import Layer, NetworkStructure, Parameter, address, load, zeros
-from sb3_tdac.update_faults import NotFinite, Snapshot
 
 ACTIVATIONS = {nn.Tanh: 1, nn.ReLU: 2}
 VARIANTS = ("weight_decay", "amsgrad", "maximize", "capturable", "differentiable")

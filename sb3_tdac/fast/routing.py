@@ -11,10 +11,10 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from sb3_tdac.base import TwoOptimizerAlgorithm
 from sb3_tdac.fast.library import load
 from sb3_tdac.fast.network import ACTIVATIONS, STATE, Network, state_fits
 from sb3_tdac.policies import TDACPolicy
+from sb3_tdac.sb3_adapter import TwoOptimizerAlgorithm
 
 #: Above these autograd's matrix products are as fast: measured, see the README.
 MAX_WIDTH, MAX_ROWS_TIMES_WIDTH = 256, 2**17

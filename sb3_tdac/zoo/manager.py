@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 import sb3_tdac
 from sb3_tdac import TDAC
 from sb3_tdac.callbacks import CheckpointCallback
-from sb3_tdac.processes import forget_replies
+from sb3_tdac.diagnostics.subprocesses import forget_replies
 from sb3_tdac.zoo import ALGO
 from sb3_tdac.zoo.study import opened
 

@@ -21,7 +21,7 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from sb3_tdac import files
+from sb3_tdac.persistence import files
 from sb3_tdac.zoo import ALGO
 from sb3_tdac.zoo.manager import StandIn, ZooManager
 

@@ -1,0 +1,1 @@
+"""Numbers, shapes and exceptions that break training, reported with environment and step."""

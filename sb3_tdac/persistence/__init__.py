@@ -1,0 +1,1 @@
+"""Model files: written whole, resumed exactly, and readable without running code."""
