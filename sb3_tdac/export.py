@@ -36,7 +36,7 @@ class DeterministicPolicy(nn.Module):
         if isinstance(space, spaces.Box):
             for name, bound in dict(low=space.low, high=space.high).items():
                 self.register_buffer(name, torch.as_tensor(bound[None]))
-            for name, part in dict(half_range=policy._half_range, middle=policy._middle).items():
+            for name, part in dict(half_range=policy.half_range, middle=policy.middle).items():
                 self.register_buffer(name, torch.as_tensor(part))
 
     def forward(self, obs: PyTorchObs) -> Tensor:

@@ -1,7 +1,5 @@
 """Actor and critic: two networks that share nothing by default, each with its own optimizer."""
 
-import inspect
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 
 from sb3_tdac.distributions import DiagGaussian
 from sb3_tdac.normalization import ObservationNormalizer
+from sb3_tdac.optimizers import default_optimizer_kwargs, make_optimizer
 from sb3_tdac.validation import check_bool, check_extractor, check_std
 
 
@@ -129,9 +128,9 @@ class TDACPolicy(ActorCriticPolicy):
         # with an axis for the environments: numpy is quicker when shapes need no broadcasting
         self._low, self._high = action_space.low[None], action_space.high[None]
         with np.errstate(over="ignore", invalid="ignore"):  # bounds may be the largest floats
-            self._half_range = 0.5 * (self._high - self._low)
-            self._middle = self._low + self._half_range
-        self._squash_output = self.scale_actions and bool(np.isfinite(self._half_range).all())
+            self.half_range = 0.5 * (self._high - self._low)
+            self.middle = self._low + self.half_range
+        self._squash_output = self.scale_actions and bool(np.isfinite(self.half_range).all())
 
     def _build_optimizers(self, lr_schedule: Schedule, critic_lr_schedule: Schedule) -> None:
         actor = list(self.actor_modules().parameters())
@@ -205,6 +204,15 @@ class TDACPolicy(ActorCriticPolicy):
             return torch.cat([_draw(part, generator) for part in parts], dim=1)
         return _draw(logits, generator).flatten()
 
+    def action_outputs(self, obs: PyTorchObs) -> Tensor:
+        """Outputs of ``action_net``: the means before tanh, or the logits.
+
+        :param obs: B observations
+        :return: (B, number of outputs)
+        """
+        outputs: Tensor = self.action_net(self._actor_latent(obs))
+        return outputs
+
     def _actor_latent(self, obs: PyTorchObs) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.share_features_extractor):
             features = self.extract_features(obs, self.pi_features_extractor)
@@ -256,13 +264,15 @@ class TDACPolicy(ActorCriticPolicy):
         return self.predict_values(obs), log_prob, distribution.entropy()
 
     def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
-        """From the units of the density to what the environment gets, clipped to its bounds.
+        """Convert actions to the units of the environment, and clip them to its bounds.
 
         :param scaled_action: (B, *action shape) action as sampled
-        :return: (B, *action shape) action in the action space
+        :return: (B, *action shape) action in the action space; the same if that is no ``Box``
         """
+        if not isinstance(self.action_space, spaces.Box):
+            return scaled_action
         if self.squash_output:
-            scaled_action = scaled_action * self._half_range + self._middle
+            scaled_action = scaled_action * self.half_range + self.middle
         clipped: NDArray[Any] = np.minimum(np.maximum(scaled_action, self._low), self._high)
         return clipped
 
@@ -341,39 +351,3 @@ MlpPolicy, CnnPolicy, MultiInputPolicy = TDACPolicy, TDACCnnPolicy, TDACMultiInp
 
 def _draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     return logits.softmax(dim=1).multinomial(1, generator=generator)
-
-
-def make_optimizer(
-    optimizer_class: type[torch.optim.Optimizer], parameters: Iterable[Tensor], **kwargs: Any
-) -> torch.optim.Optimizer:
-    """``optimizer_class(parameters, **kwargs)`` without torch's compiler.
-
-    ``add_param_group`` has a decorator that imports it at the first call, which takes longer than
-    TDAC needs for Pendulum-v1. Where nothing is compiled it does nothing else.
-
-    :param optimizer_class: class of the optimizer
-    :param parameters: what it steps
-    :param kwargs: the other arguments of the class
-    :return: the optimizer
-    """
-    add_param_group = torch.optim.Optimizer.add_param_group
-    if getattr(optimizer_class, "add_param_group", None) is not add_param_group:
-        return optimizer_class(parameters, **kwargs)
-    optimizer = optimizer_class.__new__(optimizer_class)
-    vars(optimizer)["add_param_group"] = partial(inspect.unwrap(add_param_group), optimizer)
-    # by hand, with the instance at hand: the constructor calls its add_param_group
-    optimizer.__init__(parameters, **kwargs)  # type: ignore[misc]
-    del vars(optimizer)["add_param_group"]
-    return optimizer
-
-
-def default_optimizer_kwargs(optimizer_class: type[torch.optim.Optimizer]) -> dict[str, Any]:
-    """Adam without momentum, which is RMSprop with a corrected start; RMSprop as in A2C.
-
-    In the forms that update all parameters at once.
-    """
-    if optimizer_class is torch.optim.Adam:
-        return {"betas": (0.0, 0.999), "eps": 1e-5, "fused": True}
-    if optimizer_class is torch.optim.RMSprop:
-        return {"alpha": 0.99, "eps": 1e-5, "foreach": True}
-    return {}

@@ -1,16 +1,19 @@
-"""What lies between SB3's ``OnPolicyAlgorithm`` and the algorithm: nothing here is in the text."""
+"""Everything between SB3's ``OnPolicyAlgorithm`` and the algorithm; nothing here is in the text."""
 
 import copy
 import inspect
 import io
-import json
-from collections.abc import Sequence
+import threading
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.save_util import json_to_data, load_from_zip_file
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.torch_layers import (
     CombinedExtractor,
     FlattenExtractor,
@@ -26,16 +29,16 @@ from stable_baselines3.common.utils import (
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from torch import nn
 
-from sb3_tdac.diagnostics.environment_errors import blame
-from sb3_tdac.diagnostics.numbers import check_observations
+from sb3_tdac.diagnostics.location import Location
+from sb3_tdac.diagnostics.not_finite import check_parameters
+from sb3_tdac.diagnostics.rollout_watch import RolloutWatch
 from sb3_tdac.diagnostics.subprocesses import forget_replies
-from sb3_tdac.diagnostics.transaction import check_parameters
-from sb3_tdac.diagnostics.vec_normalize import check_originals, keep_statistics
 from sb3_tdac.normalization import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
-from sb3_tdac.persistence import files, safe_form
+from sb3_tdac.persistence import files, plain_model, random_states
+from sb3_tdac.persistence.plain_entries import refusing
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
-from sb3_tdac.saving import ResumableAlgorithm
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
+from sb3_tdac.transitions import Array, TransitionBuffer
 from sb3_tdac.validation import (
     check_bool,
     check_integer,
@@ -50,48 +53,85 @@ MODELESS = (
     *(FlattenExtractor, NatureCNN, CombinedExtractor, MlpExtractor),
     *(TDACPolicy, CnnPolicy, MultiInputPolicy, ObservationNormalizer, RunningMeanStd),
 )
-
-#: Of the policy in version 0.1.0, whose files tell only what the user changed.
-POLICY_0_1_0 = dict(activation_fn=nn.Tanh, std_bounds=(0.2, 1.0))
+#: Held while a model is seeded and built, which draws from torch's global generator.
+SEEDING = threading.RLock()
 
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound="TwoOptimizerAlgorithm")
 
 
-class TwoOptimizerAlgorithm(ResumableAlgorithm):
+class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     """SB3's on-policy algorithm with an actor and a critic that have an optimizer each.
 
-    It takes unbounded actions, has schedules for both learning rates and ``ent_coef``, and leaves a
-    model as it was when something does not fit.
+    It takes unbounded actions, has schedules for both learning rates and ``ent_coef``, draws from
+    a random generator of its own, resumes exactly, and stays as it was when something does not fit.
     """
 
     policy: TDACPolicy
-    _last_obs: Any
-    _has_modes = True
-    _kept_statistics: Sequence[tuple[Any, dict[str, Any]]] = ()
-    _is_watched = True  # somebody's code may run between two steps, and change the model
+    rollout_buffer: TransitionBuffer  # type: ignore[assignment]
+    #: Random generator for actions: threads that train at the same time do not share it.
+    generator: torch.Generator
     critic_learning_rate: ScheduleArgument | None
     actor_warmup: float
-    normalize_advantage: bool
-    scale_advantage: bool
-    critic_gradient: str
-    critic_first: bool
-    critic_steps: int
-    loss_reduction: str
-    discount_states: bool
     ent_coef_now: float
+    return_stats: RunningMeanStd
     advantage_stats: RunningRootMeanSquare
+    _last_obs: Any
+    _last_episode_starts: Any
+    _elapsed_steps: Array
+    _has_modes = True
+    _is_watched = True  # somebody's code may run between two steps, and change the model
+    _is_in_rollout = False
+    #: States for ``resume`` from the model's file; ``None`` after training went on.
+    _random_states: dict[str, str] | None = None
+    _origin: dict[str, Any]
 
     def _adopt_env(self, env: GymEnv | str) -> None:
         """Wrap the environment as SB3 does, and take its spaces, bounded or not."""
         env = maybe_make_env(env, self.verbose)
         check_spaces(env.observation_space, env.action_space)
         self.env = self._wrap_env(env, self.verbose)
-        self.observation_space, self.action_space = (
-            self.env.observation_space,
-            self.env.action_space,
-        )
+        self.observation_space = self.env.observation_space
+        self.action_space = self.env.action_space
         self.n_envs = self.env.num_envs
         self._vec_normalize_env = unwrap_vec_normalize(self.env)
+
+    # ---- random numbers ----
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed the global generators, the environment, and the generator of this model.
+
+        :param seed: seed; ``None``: seed nothing
+        """
+        if seed is not None:
+            with self._seeded(seed):
+                pass
+
+    @contextmanager
+    def _seeded(self, seed: int | None) -> Iterator[None]:
+        """Seed all that SB3 seeds, draw in the body what A2C draws, then leave torch's generator.
+
+        Models may be built in threads: what they draw from the global generator stays together.
+        """
+        with SEEDING:
+            super().set_random_seed(seed)
+            yield
+            self._take_generator()
+
+    def _take_generator(self) -> None:
+        """Draw from here on what torch's global generator would have given: what A2C draws.
+
+        The global one then starts elsewhere: an environment that draws from it must not see the
+        noise of the actions.
+        """
+        self.generator, state = torch.Generator(self.device), torch.get_rng_state()
+        elsewhere = int(torch.empty((), dtype=torch.int64).random_())
+        if self.device.type == "cpu":
+            self.generator.set_state(state)
+            torch.default_generator.manual_seed(elsewhere)
+        else:
+            self.generator.manual_seed(elsewhere)
+
+    # ---- schedules ----
 
     def _setup_lr_schedule(self) -> None:
         critic_learning_rate = self.critic_learning_rate
@@ -100,6 +140,23 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         self.lr_schedule = CheckedSchedule("learning_rate", self.learning_rate)
         self.critic_lr_schedule = CheckedSchedule("critic_learning_rate", critic_learning_rate)
         self.ent_coef_schedule = CheckedSchedule("ent_coef", self.ent_coef)
+
+    def _update_schedules(self) -> None:
+        """Set both learning rates and ``ent_coef_now``, or nothing if one of them is not valid."""
+        progress = self._current_progress_remaining
+        risen = min(1.0, (1.0 - progress) / self.actor_warmup) if self.actor_warmup else 1.0
+        learning_rate = risen * self.lr_schedule(progress)
+        critic_learning_rate = self.critic_lr_schedule(progress)
+        self.ent_coef_now = self.ent_coef_schedule(progress)
+        update_learning_rate(self.policy.optimizer, learning_rate)
+        update_learning_rate(self.policy.critic_optimizer, critic_learning_rate)
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        """Never below zero: the last rollout may end after ``total_timesteps``."""
+        super()._update_current_progress_remaining(num_timesteps, total_timesteps)
+        self._current_progress_remaining = max(0.0, self._current_progress_remaining)
+
+    # ---- training ----
 
     def learn(
         self: SelfAlgorithm,
@@ -120,9 +177,9 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         :param progress_bar: show one
         :return: self
         :raises ValueError: if a number is out of range, training meets one that is not finite, or
-            an environment gives what its space has no place for
-        :raises RuntimeError: if the process of an environment died; what an environment itself
-            raises keeps its type, and gets a note with its index and step
+            an environment returns what its space has no place for
+        :raises RuntimeError: if the process of an environment died; an exception of an environment
+            itself keeps its type, and gets a note with its index and step
         """
         check_real("total_timesteps", total_timesteps, low=0)
         if log_interval is not None:
@@ -141,40 +198,43 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
             self._is_watched = True
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        """Do what SB3 does, and check the policy and the first observations."""
+        self._random_states = None
+        if self._is_in_rollout:  # it was broken off: the environments went on from _last_obs
+            self._last_obs, self._is_in_rollout = None, False
         self._has_modes = not all(type(module) in MODELESS for module in self.policy.modules())
-        last_obs = self._last_obs
-        keep_statistics(self)
-        if self.env is not None:
-            forget_replies(self.env)
-        try:
+        if self.env is None:
+            return super()._setup_learn(*args, **kwargs)
+        forget_replies(self.env)
+        last_obs, watch = self._last_obs, self._watch(self.env)
+        with watch.resetting():
             prepared = super()._setup_learn(*args, **kwargs)
-        except Exception as error:
-            blame(self, self.env, error, resetting=True)  # type: ignore[arg-type]
-        check_parameters(self)
-        if self._last_obs is not last_obs:
-            check_originals(self)
-        check_observations(self, self._last_obs)
+        check_parameters(self.policy, self._location())
+        try:
+            watch.check_first(self._last_obs, is_reset=self._last_obs is not last_obs)
+        except ValueError:
+            self._last_obs = None  # the next ``learn`` resets
+            raise
         return prepared
+
+    def _watch(self, env: Any) -> RolloutWatch:
+        return RolloutWatch(env, self.observation_space, self._location)
+
+    def _location(self) -> Location:
+        """This moment of the training, for messages."""
+        starts = self._last_episode_starts
+        return Location(
+            num_timesteps=self.num_timesteps,
+            n_updates=int(self._n_updates),
+            episode_starts=self._elapsed_steps == 0 if starts is None else starts,
+            elapsed_steps=self._elapsed_steps,
+            rollout_elapsed_steps=self.rollout_buffer.elapsed_steps,
+        )
 
     def _set_training_mode(self, mode: bool) -> None:
         """Tell the layers, where one of them does something else in training and evaluation."""
         if self._has_modes:
             self.policy.set_training_mode(mode)
-
-    def _update_schedules(self) -> None:
-        """Set both learning rates and ``ent_coef_now``, or nothing if one of them is not valid."""
-        progress = self._current_progress_remaining
-        risen = min(1.0, (1.0 - progress) / self.actor_warmup) if self.actor_warmup else 1.0
-        learning_rate = risen * self.lr_schedule(progress)
-        critic_learning_rate = self.critic_lr_schedule(progress)
-        self.ent_coef_now = self.ent_coef_schedule(progress)
-        update_learning_rate(self.policy.optimizer, learning_rate)
-        update_learning_rate(self.policy.critic_optimizer, critic_learning_rate)
-
-    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
-        """Never below zero: the last rollout may end after ``total_timesteps``."""
-        super()._update_current_progress_remaining(num_timesteps, total_timesteps)
-        self._current_progress_remaining = max(0.0, self._current_progress_remaining)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Take another environment of the same spaces, as SB3 does.
@@ -186,12 +246,12 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         env = self._wrap_env(env, self.verbose)
         if force_reset and env.num_envs == self.n_envs:
             check_for_correct_spaces(env, self.observation_space, self.action_space)
-            try:
+            with self._watch(env).resetting():
                 obs = env.reset()
-            except Exception as error:
-                blame(self, env, error, resetting=True)
             check_observation(obs, env)
         super().set_env(env, force_reset)
+
+    # ---- files ----
 
     def set_parameters(
         self,
@@ -201,7 +261,7 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
     ) -> None:
         """Set parameters and optimizers, as SB3 does; if they do not fit, nothing changes.
 
-        :param load_path_or_dict: file, or what ``get_parameters`` returned
+        :param load_path_or_dict: file, or the result of ``get_parameters``
         :param exact_match: require all of them
         :param device: where to load a file
         :raises ValueError: if a name is unknown or missing, or the file is damaged
@@ -230,6 +290,32 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
             if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         }
 
+    def save(
+        self,
+        path: files.ModelPath,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Save everything, as SB3 does, and also in the form that ``load(safe=True)`` reads.
+
+        If that fails, a file that was there stays as it was.
+
+        :param path: file, to which ``.zip`` is added if it has no suffix, or an open one
+        :param exclude: attributes to leave out
+        :param include: attributes to keep that would be left out
+        :raises OSError: if the file cannot be written, naming it and the remedy
+        """
+        loaded, content, exclude = self._random_states, io.BytesIO(), {*(exclude or ())}
+        now = random_states.capture(self.generator, self.get_vec_normalize_env())
+        self._random_states, self._origin = loaded or now, files.origin()
+        try:
+            super().save(content, exclude, include)
+        finally:
+            self._random_states = loaded
+        with zipfile.ZipFile(content, "a") as archive:
+            plain_model.write_plain_form(archive, lambda: self._plain_form(exclude))
+        files.write(path, content.getvalue())
+
     @classmethod
     def load(
         cls: type[SelfAlgorithm],
@@ -245,13 +331,13 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
         """Build a model from a file, as SB3 does, after a check that the file is undamaged.
 
         That may run code which the file brings. With ``safe``, it reads plain settings and weights
-        alone, from which nothing can be run. The model is the same, but that it has no
+        alone, from which nothing can be run. The model is the same, but it has no
         ``tensorboard_log``, and starts a new episode.
 
         :param path: file, with or without ``.zip``, or an open one
         :param env: environment to continue with; ``None`` is enough to predict
         :param device: where to put it
-        :param custom_objects: what to use in the place of stored objects
+        :param custom_objects: objects to use in the place of stored ones
         :param print_system_info: print the versions it was saved with
         :param force_reset: reset the environment before training; False: it is in the state that
             the model was saved in
@@ -277,16 +363,16 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
                     "with safe=True, custom_objects, print_system_info and force_reset=False have "
                     "no meaning: no object, text or observation of the file is used; leave them out"
                 )
-            model: SelfAlgorithm = safe_form.load(cls, path, env, device, kwargs)
-            return model
+            return cls._load_plain_form(path, env, device, kwargs)
         if "stats_window_size" in kwargs:
             kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")
         with files.opened(path) as file:
-            data = cls._read_settings(file, path, custom_objects, {*kwargs})
+            needed = cls.constructor_arguments() - {*kwargs}
+            data = files.unpickled_settings(file, path, custom_objects, needed)
             loaded: SelfAlgorithm = super().load(
                 file, env, device, data, print_system_info, force_reset, **kwargs
             )
-        starts: Any = loaded._last_episode_starts
+        starts = loaded._last_episode_starts
         if loaded._last_obs is not None and len(starts) != loaded.n_envs:
             raise ValueError(
                 f"with force_reset=False, env must have {len(starts)} environments, as the model "
@@ -294,23 +380,91 @@ class TwoOptimizerAlgorithm(ResumableAlgorithm):
             )
         return loaded
 
-    @classmethod
-    def _read_settings(
-        cls, file: io.BufferedIOBase, path: Any, custom_objects: Any, changed: set[str]
-    ) -> dict[str, Any]:
-        """Unpickle the settings; where one cannot be read, SB3 would take the default."""
-        settings = files.settings(file, path)
-        data = json_to_data(json.dumps(settings), custom_objects)
-        lost = (settings.keys() - data.keys() - changed) & cls.constructor_arguments()
-        if lost:
+    def _plain_form(self, exclude: set[str]) -> plain_model.PlainModel:
+        """Describe the model, but for some arguments, in plain settings and tensors."""
+        aliases = {a_class: alias for alias, a_class in self.policy_aliases.items()}
+        if type(self.policy) not in aliases:
             raise ValueError(
-                f"{sorted(lost)} of {path} cannot be read here: pass what to use in their place, "
-                f"like custom_objects={{{min(lost)!r}: ...}} ({files.written_with(file)})"
+                f"policy is a {type(self.policy).__name__}, not one of {[*aliases.values()]}"
             )
-        if "_origin" not in settings:
-            data["policy_kwargs"] = POLICY_0_1_0 | data["policy_kwargs"]
-        return data
+        policy, attributes = self.policy, dict(stats_window_size="_stats_window_size")
+        names = sorted(self.constructor_arguments() - plain_model.UNTRUSTED - exclude)
+        optimizers = policy.optimizer, policy.critic_optimizer
+        return plain_model.PlainModel(
+            policy=aliases[type(policy)],
+            arguments={name: getattr(self, attributes.get(name, name)) for name in names},
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            n_envs=self.n_envs,
+            progress_remaining=self._current_progress_remaining,
+            counters={name: getattr(self, name) for name in plain_model.COUNTERS},
+            learning_rates=[plain_model.learning_rate(optimizer) for optimizer in optimizers],
+            tensors=plain_model.named_tensors(self.get_parameters()),
+        )
+
+    @classmethod
+    def _load_plain_form(
+        cls: type[SelfAlgorithm],
+        path: files.ModelPath,
+        env: GymEnv | None,
+        device: torch.device | str,
+        changes: dict[str, Any],
+    ) -> SelfAlgorithm:
+        """Build a model from the plain form in its file, with some arguments changed."""
+        plain = plain_model.read_plain_form(path, cls.constructor_arguments())
+        settings: dict[str, Any] = plain.arguments | changes
+        with refusing(path):
+            settings |= dict(policy=plain.policy, env=None, device=device)
+            model = cls(**settings, _init_setup_model=False)
+            model.observation_space, model.action_space = (
+                plain.observation_space,
+                plain.action_space,
+            )
+            model.n_envs = plain.n_envs
+        if env is not None:
+            model._adopt_env(env)
+            assert model.env is not None
+            check_for_correct_spaces(model.env, plain.observation_space, plain.action_space)
+        with refusing(path):
+            with plain_model.AtMostThoseWeights(plain.tensors.values()):
+                model._setup_model()
+            for optimizer in (model.policy.optimizer, model.policy.critic_optimizer):
+                plain_model.make_state(optimizer)
+            filled = plain_model.filled_in(model.get_parameters(), plain)
+            model.set_parameters(filled, exact_match=True, device=model.device)
+            vars(model).update(plain.counters)
+            model._current_progress_remaining = plain.progress_remaining
+        return model
+
+    def resume(
+        self: SelfAlgorithm, total_timesteps: int | None = None, **options: Any
+    ) -> SelfAlgorithm:
+        """Go on with a training that was interrupted, as if it had not been.
+
+        After ``load``, the model's generator and torch's are set to where they were when the file
+        was saved. The environment is reset where the rollout was broken off, and after ``load``,
+        but not with ``force_reset=False``, which is for one that can restore its own state.
+
+        :param total_timesteps: further environment steps, over all environments; ``None``: those
+            that are left of the last call of ``learn``, so that its schedules go on to their end
+        :param options: of ``learn``
+        :return: self
+        :raises ValueError: if nothing is left
+        """
+        if total_timesteps is None:
+            total_timesteps = self._total_timesteps - self.num_timesteps
+            if total_timesteps <= 0:
+                raise ValueError(
+                    f"training is complete: {self.num_timesteps} of {self._total_timesteps} steps; "
+                    "pass total_timesteps to go on"
+                )
+        saved = self._random_states or {}
+        random_states.restore(saved, self.generator, self.get_vec_normalize_env())
+        return self.learn(total_timesteps, reset_num_timesteps=False, **options)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         statistics = ["return_stats", "advantage_stats"]
         return ["policy", "policy.optimizer", "policy.critic_optimizer", *statistics], []
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "generator"]

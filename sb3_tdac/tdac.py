@@ -1,53 +1,31 @@
 """TDAC: the one-step temporal-difference advantage actor-critic, (4.19)-(4.26)."""
 
-import copy
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs
+from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
-from sb3_tdac import equations, fast
-from sb3_tdac.diagnostics.environment_errors import blame
-from sb3_tdac.diagnostics.numbers import check_observations, check_rollout, check_step
-from sb3_tdac.diagnostics.transaction import (
-    Guard,
-    NotFinite,
-    check_actions,
-    check_parameters,
-    failed_update,
-)
-from sb3_tdac.diagnostics.vec_normalize import check_originals, keep_statistics
-from sb3_tdac.distributions import DiagGaussian
-from sb3_tdac.normalization import (
-    CLIP,
-    EPSILON,
-    RunningMeanStd,
-    RunningRootMeanSquare,
-    update_moments,
-)
+from sb3_tdac import equations
+from sb3_tdac.diagnostics.not_finite import check_actions, check_parameters
+from sb3_tdac.diagnostics.rollout_watch import RolloutWatch
+from sb3_tdac.diagnostics.snapshot import AutogradSnapshot
+from sb3_tdac.diagnostics.transaction import Snapshot, Transaction
+from sb3_tdac.learner import AutogradLearner, Learner, Options, Update
+from sb3_tdac.normalization import RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.sb3_adapter import TwoOptimizerAlgorithm
 from sb3_tdac.schedules import ScheduleArgument
-from sb3_tdac.transitions import TransitionBuffer, Transitions
-from sb3_tdac.validation import (
-    check_bool,
-    check_integer,
-    check_policy,
-    check_real,
-    check_word,
-)
+from sb3_tdac.transitions import Array, NumpyObs, TransitionBuffer
+from sb3_tdac.validation import check_bool, check_integer, check_policy, check_real, check_word
+
+if TYPE_CHECKING:
+    from sb3_tdac.fast import KernelLearner
 
 #: Rows of an update where ``n_steps`` is not given.
 DEFAULT_BATCH = 32
@@ -55,7 +33,7 @@ DEFAULT_BATCH = 32
 #: soon after a bad start it has forgotten how bad, and later its scale no longer wanders.
 RETURN_SHARE, RETURN_MEMORY = 0.1, 1_000
 #: Attributes that belong to the memory of one model: copies and files have none.
-TRANSIENT = ("_kernels", "_path", "_last_update", "_guard", "_kept_statistics")
+TRANSIENT = ("_learner", "_learner_inputs", "_transaction", "_path", "_last_update")
 #: Keyword arguments that turn every departure from the text off: (4.19)-(4.26) and nothing else.
 TEXTBOOK: dict[str, Any] = dict(
     critic_learning_rate=None,
@@ -120,11 +98,11 @@ class TDAC(TwoOptimizerAlgorithm):
         "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
-    rollout_buffer: TransitionBuffer  # type: ignore[assignment]
-    _kernels: fast.Kernels | None = None
+    _learner: Learner | None = None
+    _learner_inputs: tuple[object, ...] = ()
+    _transaction: Transaction
     _path: str | None = None
-    _last_update: Callable[[], dict[str, Tensor]] | None = None
-    _guard: Guard | None = None
+    _last_update: Update | None = None
 
     def __init__(
         self,
@@ -259,8 +237,8 @@ class TDAC(TwoOptimizerAlgorithm):
     ) -> bool:
         """Fill the buffer. Neither the critic nor a density is evaluated.
 
-        In the callback's locals, ``actions`` are as sampled, in the units that
-        ``policy.evaluate_actions`` takes, and ``clipped_actions`` what the environment got.
+        ``actions`` are as sampled, in the units of ``policy.evaluate_actions``; the environment
+        gets ``clipped_actions``.
 
         :param env: training environment
         :param callback: called at every step
@@ -270,236 +248,165 @@ class TDAC(TwoOptimizerAlgorithm):
         :raises ValueError: if a reward, observation or action is not finite, or beyond 1e15
         :raises RuntimeError: if the process of an environment died
         """
-        assert self._last_obs is not None and self._last_episode_starts is not None
-        self._set_training_mode(False)
-        rollout_buffer.reset()
-        keep_statistics(self)
-        callback.on_rollout_start()
-        self._is_in_rollout = True
+        watch = self._begin_rollout(env, callback, rollout_buffer)
         for _ in range(n_rollout_steps):
-            obs_tensor = self._as_tensor(self._last_obs)
-            clipped_actions = actions = self._sample(obs_tensor)
-            if isinstance(self.action_space, spaces.Box):
-                clipped_actions = self.policy.unscale_action(actions)
-            try:
-                new_obs, rewards, dones, infos = env.step(clipped_actions)
-            except Exception as error:
-                blame(self, env, error)
-            check_originals(self, dones)
-
+            obs_tensor = obs_as_tensor(self._last_obs, self.device)  # as in SB3, for callbacks
+            actions = self._act(self._last_obs)
+            clipped_actions = self.policy.unscale_action(actions)
+            new_obs, rewards, dones, infos = watch.step(clipped_actions)
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
             self._elapsed_steps = np.where(self._last_episode_starts, 0, self._elapsed_steps + 1)
-            step = self._last_obs, actions, rewards, dones, infos, self._elapsed_steps
-            try:
-                self._update_info_buffer(infos, dones)
-                rollout_buffer.add(*step)
-            except Exception:
-                check_step(self, rewards, dones, infos)
-                raise
+            self._update_info_buffer(infos, dones)
+            rollout_buffer.add(self._last_obs, actions, rewards, dones, infos, self._elapsed_steps)
             self._last_obs, self._last_episode_starts = new_obs, dones
-        if self._kernels is None or not rollout_buffer.holds(new_obs):
-            check_observations(self, new_obs)  # the kernels look at others themselves
         rollout_buffer.finish(new_obs)
-        check_rollout(self, rollout_buffer)
-        self._is_in_rollout = False
-        if self.normalize_reward:
-            self._normalize_rewards(rollout_buffer)
+        watch.check_rollout(rollout_buffer)
+        self._end_rollout(rollout_buffer)
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
 
-    def _as_tensor(self, obs: Any) -> Any:
-        try:
-            return obs_as_tensor(obs, self.device)
-        except Exception:  # an array of objects; of older versions of SB3 anything else, too
-            check_observations(self, obs)
-            raise
-
-    def _sample(self, obs: PyTorchObs) -> NDArray[Any]:
-        """Draw (n_envs, *action shape) actions, in the units of ``evaluate_actions``."""
-        if self._kernels is None or (self._is_watched and not self._kernels.can_sample()):
-            self._choose_path()
-        if self._kernels is not None:
-            actions = self._kernels.sample(self._last_obs)
-        else:
-            actions = self._sample_by_torch(obs)
-        return actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
-
-    def _sample_by_torch(self, obs: PyTorchObs) -> NDArray[Any]:
-        check_observations(self, self._last_obs)
-        try:
-            with torch.inference_mode():
-                actions: NDArray[Any] = self.policy.sample(obs, self.generator).cpu().numpy()
-        except (RuntimeError, ValueError):  # of probabilities that are not finite
-            check_parameters(self)
-            with torch.inference_mode():
-                outputs = self.policy.action_net(self.policy._actor_latent(obs))
-            check_actions(self, outputs.cpu().numpy())
-            raise
-        check_actions(self, actions)
-        return actions
-
-    def _normalize_rewards(self, rollout_buffer: TransitionBuffer) -> None:
-        """Divide the rewards by the root mean square of recent discounted returns, clip to +-10."""
-        self.return_stats.memory = max(RETURN_MEMORY, RETURN_SHARE * self.num_timesteps)
-        if self._kernels is not None:
-            self._kernels.normalize_rewards(
-                rollout_buffer, self._discounted_return, self.return_stats
-            )
-            return
-        returns = np.empty_like(rollout_buffer.rewards, np.float64)
-        discount = self.gamma * (rollout_buffer.elapsed_steps > 0)
-        for step, rewards in enumerate(rollout_buffer.rewards):
-            returns[step] = self._discounted_return = (
-                discount[step] * self._discounted_return + rewards
-            )
-        stats = self.return_stats
-        mean, var, count = stats.mean.numpy(), stats.var.numpy(), stats.count.numpy()
-        update_moments(mean, var, count, returns.reshape(-1), stats.memory)
-        scaled = rollout_buffer.rewards / math.sqrt(var + mean**2 + EPSILON)
-        np.minimum(np.maximum(scaled, -CLIP), CLIP, out=rollout_buffer.rewards)
-
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        if self._kernels is not None and not self._kernels.can_update():
-            self._choose_path()
+        if self._learner is not None and not self._learner.is_current():
+            self._learner = None
         return super()._setup_learn(*args, **kwargs)
 
-    def _choose_path(self) -> None:
-        """Take the fast path if it computes what the general one does with the policy as it is."""
-        if self._path is not None and self._kernels is None:
-            return
-        if not self.fast_path:
-            reason: str | None = "fast_path=False"
-        elif type(self) is not TDAC:
-            reason = f"{type(self).__name__} is a subclass of TDAC"
+    def _begin_rollout(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: TransitionBuffer
+    ) -> RolloutWatch:
+        assert self._last_obs is not None and self._last_episode_starts is not None
+        self._set_training_mode(False)
+        rollout_buffer.reset()
+        watch = self._watch(env)
+        callback.on_rollout_start()
+        self._is_in_rollout = True
+        return watch
+
+    def _end_rollout(self, rollout_buffer: TransitionBuffer) -> None:
+        """Take the rollout for complete, and scale its rewards."""
+        self._is_in_rollout = False
+        if self.normalize_reward:
+            self.return_stats.memory = max(RETURN_MEMORY, RETURN_SHARE * self.num_timesteps)
+            self._current_learner().normalize_rewards(
+                rollout_buffer.rewards,
+                rollout_buffer.elapsed_steps,
+                self.gamma,
+                self._discounted_return,
+                self.return_stats,
+            )
+
+    def _act(self, obs: NumpyObs) -> Array:
+        """Draw (n_envs, *action shape) actions; refuse those that are not finite.
+
+        :raises ValueError: naming the parameter that is the cause, or the environment
+        """
+        try:
+            actions = self._current_learner(actor_only=True).act(obs)
+        except (RuntimeError, ValueError):  # of probabilities that are not finite
+            check_parameters(self.policy, self._location())
+            check_actions(self._logits(obs), self.policy, self._location())
+            raise
+        if not math.isfinite(np.vdot(actions, actions)):  # a square may overflow
+            check_actions(actions, self.policy, self._location())
+        return actions.reshape(-1, *(self.action_space.shape or ()))
+
+    def _logits(self, obs: NumpyObs) -> Array:
+        with torch.inference_mode():
+            return self.policy.action_outputs(obs_as_tensor(obs, self.device)).cpu().numpy()
+
+    def train(self) -> None:
+        """Make one update from the rollout: critic, advantage, actor."""
+        self._update_schedules()
+        self._set_training_mode(True)
+        learner = self._current_learner()
+        with self._transaction:
+            self._last_update = learner.update(self.rollout_buffer.rows(), self._options())
+        self._n_updates += 1
+
+    def _options(self) -> Options:
+        """The arguments of an update as they are now: a callback may have changed them."""
+        return Options(
+            gamma=self.gamma,
+            ent_coef=self.ent_coef_now,
+            max_grad_norm=self.max_grad_norm,
+            normalize_advantage=self.normalize_advantage,
+            scale_advantage=self.scale_advantage,
+            critic_gradient=self.critic_gradient,
+            critic_first=self.critic_first,
+            critic_steps=self.critic_steps,
+            loss_reduction=self.loss_reduction,
+            discount_states=self.discount_states,
+        )
+
+    def _current_learner(self, actor_only: bool = False) -> Learner:
+        """The learner, or another one if the user replaced something that it computes with."""
+        inputs = (
+            *(self.policy, self.advantage_stats, self.generator, self.fast_path),
+            *(self.n_steps, self.n_envs),
+        )
+        if self._learner is None or inputs != self._learner_inputs:
+            self._choose_learner()
+        elif self._is_watched and not self._learner.is_current(actor_only):
+            self._choose_learner()
+        self._learner_inputs = inputs
+        assert self._learner is not None
+        return self._learner
+
+    def _choose_learner(self) -> None:
+        """Take the compiled kernels if they compute what autograd does with the policy as it is."""
+        found = self._kernel_learner()
+        if isinstance(found, str):
+            autograd = AutogradLearner(
+                self.policy, self.advantage_stats, self.generator, self.device
+            )
+            snapshot: Snapshot = AutogradSnapshot(autograd)
+            self._learner, path = autograd, f"the general path: {found}"
         else:
-            reason = fast.why_not(self)
-        self._kernels = None if reason else fast.Kernels(self)
-        path = f"the general path: {reason}" if reason else "the fast path (compiled kernels)"
+            self._learner, snapshot = found, found.snapshot
+            path = "the fast path (compiled kernels)"
+        self._transaction = Transaction(snapshot, self.policy, self._location)
         if self.verbose >= 1 and path != self._path:
             print(f"Computing on {path}")
         self._path = path
 
-    def train(self) -> None:
-        """One update from the rollout: critic, advantage, actor."""
-        self._update_schedules()
-        if self._kernels is None or (self._is_watched and not self._kernels.can_update()):
-            self._choose_path()
+    def _kernel_learner(self) -> "KernelLearner | str":
+        """The compiled form of the learner, or the reason why there is none."""
+        if not self.fast_path:
+            return "fast_path=False"
+        if type(self) is not TDAC:
+            return f"{type(self).__name__} is a subclass of TDAC"
         try:
-            if self._kernels is not None:
-                self._kernels.update(self.rollout_buffer.rows())
-                self._last_update = self._kernels.figures
-            else:
-                self._set_training_mode(True)
-                self._update_or_restore(self.rollout_buffer.get(self.device))
-        except NotFinite as error:
-            raise failed_update(self, error) from None
-        self._n_updates += 1
-
-    def _update_or_restore(self, batch: Transitions) -> None:
-        """All of an update, or nothing."""
-        figures, self._guard = self._last_update, self._guard or Guard()
-        self._guard.begin(self)
-        try:
-            self._update(batch)
-            self._guard.end()
-        except BaseException as error:  # Ctrl-C too
-            self._last_update = figures
-            self._guard.undo(error)
-
-    def _update(self, batch: Transitions) -> None:
-        policy, one_pass = self.policy, not self.critic_first and self.critic_steps == 1
-        value, target = self._value_and_target(batch)  # (4.19)
-        critic_loss = self._critic_loss(value, target)  # (4.20)
-        if not one_pass:
-            self._step(critic_loss, policy.critic_optimizer)
-        for _ in range(self.critic_steps - 1):
-            critic_loss = self._critic_loss(*self._value_and_target(batch))
-            self._step(critic_loss, policy.critic_optimizer)
-        if self.critic_first:
-            with torch.no_grad():
-                value, target = self._value_and_target(batch)
-
-        advantage = self._advantage(value.detach(), target.detach(), batch)  # (4.21)
-        distribution = policy.get_distribution(batch.state)  # (4.24)
-        log_prob = distribution.log_prob(batch.action)  # (4.26)
-        self._guard.see(log_density=log_prob)  # type: ignore[union-attr]
-        loss = actor_loss = equations.actor_loss(log_prob, advantage, self.loss_reduction)  # (4.22)
-        if self.ent_coef_now > 0:
-            loss = loss - self.ent_coef_now * self._reduced_entropy(distribution)
-        if one_pass:  # actor and critic share no parameter: one backward pass serves both
-            self._step(loss + critic_loss, policy.optimizer, policy.critic_optimizer)
-        else:
-            self._step(loss, policy.optimizer)  # (4.23)
-
-        policy.update_observation_stats(batch.state)
-        figures = dict(critic_loss=critic_loss, actor_loss=actor_loss, value=value, target=target)
-        distribution = copy.copy(distribution)  # SB3's are used again by the next action
-        self._last_update = lambda: figures | _figures_of(distribution)
-
-    def _reduced_entropy(self, distribution: Distribution) -> Tensor:
-        entropy = distribution.entropy()
-        assert entropy is not None
-        return equations.reduce(entropy, self.loss_reduction)
-
-    def _critic_loss(self, value: Tensor, target: Tensor) -> Tensor:
-        return equations.critic_loss(value, target, self.critic_gradient, self.loss_reduction)
-
-    def _advantage(self, value: Tensor, target: Tensor, batch: Transitions) -> Tensor:
-        """(4.21), and what the options make of it."""
-        advantage = equations.td_advantage(value, target)
-        if self.scale_advantage:
-            advantage = self.advantage_stats.scale(advantage)
-        if self.normalize_advantage:
-            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        if self.discount_states:
-            advantage = self.gamma**batch.elapsed_steps * advantage  # (4.6)
-        self._guard.see(advantage=advantage)  # type: ignore[union-attr]
-        return advantage
-
-    def _value_and_target(self, batch: Transitions) -> tuple[Tensor, Tensor]:
-        """V(x) and (4.19), from one pass over all states of the rollout."""
-        values = self.policy.predict_values(batch.states).flatten()
-        value, next_value = values[: len(batch.reward)], values[batch.successor]
-        target = equations.td_target(batch.reward, batch.terminated, next_value, self.gamma)
-        self._guard.see(value=value, target=target)  # type: ignore[union-attr]
-        return value, target
-
-    def _step(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
-        """Clip the gradient of each network, and step; if it is not finite, no parameter moves."""
-        groups = [optimizer.param_groups[0]["params"] for optimizer in optimizers]
-        for parameters in groups:
-            for parameter in parameters:
-                parameter.grad = None  # zero_grad, without the profiler's share of it
-        loss.backward()  # type: ignore[no-untyped-call]
-        max_norm = math.inf if self.max_grad_norm is None else self.max_grad_norm
-        norms = {
-            optimizer: clip_grad_norm_(parameters, max_norm)
-            for optimizer, parameters in zip(optimizers, groups, strict=True)
-        }
-        self._guard.see_step(loss, norms)  # type: ignore[union-attr]
-        for optimizer in optimizers:
-            optimizer.step()
+            from sb3_tdac import fast
+        except ImportError as error:
+            return f"sb3_tdac is installed without its folder fast ({error})"
+        return fast.choose(
+            self.policy, self.advantage_stats, self.n_steps, self.n_envs, self.generator
+        )
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the log, with the figures of the last update: only now they leave the device.
 
         :param iteration: number of rollouts, zero if it is not known
         """
-        if self._last_update:
-            self._record_last_update()
+        if self._last_update is not None:
+            self._record(self._last_update)
         super().dump_logs(iteration)
 
-    def _record_last_update(self) -> None:
-        assert self._last_update is not None
-        figures = {name: tensor.detach().cpu() for name, tensor in self._last_update().items()}
-        value, target = figures.pop("value"), figures.pop("target")
-        figures["td_error"] = equations.td_advantage(value, target).abs()
+    def _record(self, update: Update) -> None:
+        value, target = update.value.detach().cpu(), update.target.detach().cpu()
+        figures = dict(
+            critic_loss=update.critic_loss,
+            actor_loss=update.actor_loss,
+            entropy=update.entropy,
+            std=update.std,
+            td_error=equations.td_advantage(value, target).abs(),
+        )
         for name, tensor in figures.items():
-            self.logger.record(f"train/{name}", tensor.mean().item())
+            if tensor is not None:
+                self.logger.record(f"train/{name}", tensor.detach().cpu().mean().item())
         explained = explained_variance(value.numpy(), target.numpy())
         self.logger.record("train/explained_variance", explained)
         rate, critic_rate = (
@@ -511,15 +418,8 @@ class TDAC(TwoOptimizerAlgorithm):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and files hold: the kernels point into the memory of this model alone."""
+        """What copies and files hold: a learner belongs to the memory of this model alone."""
         return {name: value for name, value in vars(self).items() if name not in TRANSIENT}
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "generator", *TRANSIENT]
-
-
-def _figures_of(distribution: Distribution) -> dict[str, Tensor]:
-    entropy = distribution.entropy()
-    assert entropy is not None
-    std = dict(std=distribution.std) if isinstance(distribution, DiagGaussian) else {}
-    return dict(entropy=entropy) | std
+        return [*super()._excluded_save_params(), *TRANSIENT]

@@ -1,4 +1,4 @@
-"""What one rollout saw, and which successor states ended an episode."""
+"""The transitions of one rollout, and which successor states ended an episode."""
 
 from typing import Any, NamedTuple
 
@@ -7,37 +7,60 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import get_action_dim, get_obs_shape
+from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import obs_as_tensor
+from torch import Tensor
 
-NumpyObs = NDArray[Any] | dict[str, NDArray[Any]]
+Array = NDArray[Any]
+NumpyObs = Array | dict[str, Array]
 
 
 class Transitions(NamedTuple):
-    """A batch of B = n_steps * n_envs transitions (x, u, r, x', terminated), arrays or tensors.
+    """A batch of B = n_steps * n_envs transitions (x, u, r, x', terminated) as tensors.
 
     States are stored once: ``states[:B]`` are the x, ``states[successor]`` the x'.
 
-    :param states: (B + n_envs + number of time limits, *observation shape)
-    :param successor: (B,) row of x' in ``states``; of no meaning where ``terminated``
+    :param states: (B + n_envs + number of time limits, *observation shape), or a dict of these
+    :param successor: (B,) row of x' in ``states``; has no meaning where ``terminated``
     :param action: (B, A), or (B,) if ``Discrete``, the action as sampled
     :param reward: (B,)
     :param terminated: (B,) bool
     :param elapsed_steps: (B,) steps since the start of the episode, the t of (4.6)
     """
 
-    states: Any
-    successor: Any
-    action: Any
-    reward: Any
-    terminated: Any
-    elapsed_steps: Any
+    states: PyTorchObs
+    successor: Tensor
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
+    elapsed_steps: Tensor
 
     @property
-    def state(self) -> Any:
+    def state(self) -> PyTorchObs:
         """The B states x."""
+        n_rows = len(self.reward)
         if isinstance(self.states, dict):
-            return {key: rows[: len(self.reward)] for key, rows in self.states.items()}
-        return self.states[: len(self.reward)]
+            return {key: rows[:n_rows] for key, rows in self.states.items()}
+        return self.states[:n_rows]
+
+
+class TransitionRows(NamedTuple):
+    """The same batch as arrays, which may be parts of a buffer."""
+
+    states: NumpyObs
+    successor: Array
+    action: Array
+    reward: Array
+    terminated: Array
+    elapsed_steps: Array
+
+    def to(self, device: torch.device) -> Transitions:
+        """The batch as tensors.
+
+        :param device: device of the tensors
+        """
+        columns = (torch.as_tensor(column, device=device) for column in self[1:])
+        return Transitions(obs_as_tensor(self.states, device), *columns)
 
 
 class TransitionBuffer:
@@ -75,12 +98,12 @@ class TransitionBuffer:
 
     def add(
         self,
-        obs: Any,
-        actions: NDArray[Any],
-        rewards: NDArray[Any],
-        dones: NDArray[Any],
+        obs: NumpyObs,
+        actions: Array,
+        rewards: Array,
+        dones: Array,
         infos: list[dict[str, Any]],
-        elapsed_steps: NDArray[Any],
+        elapsed_steps: Array,
     ) -> None:
         """Store one step of every environment.
 
@@ -117,23 +140,15 @@ class TransitionBuffer:
                 self.time_limits.append((transition, infos[env]["terminal_observation"]))
         self.step += 1
 
-    def holds(self, obs: Any) -> bool:
-        """Whether observations, of a space that is no ``Dict``, have the shape and type of ours.
-
-        :param obs: one of each environment
-        """
-        ours = self.observations[0]  # type: ignore[index]
-        return isinstance(obs, np.ndarray) and obs.shape == ours.shape and obs.dtype == ours.dtype
-
-    def finish(self, obs: Any) -> None:
+    def finish(self, obs: NumpyObs) -> None:
         """Store the observation after the last step.
 
         :param obs: (n_envs, *observation shape)
         """
         _store(self.observations, self.step, obs)
 
-    def rows(self) -> Transitions:
-        """The rollout as one batch of arrays, steps first, environments within a step.
+    def rows(self) -> TransitionRows:
+        """The rollout as one batch of arrays: all environments of the first step, then the next.
 
         The next rollout writes into the same arrays.
 
@@ -143,7 +158,7 @@ class TransitionBuffer:
         successor = np.arange(self.n_envs, batch_size + self.n_envs)
         for row, (transition, _) in enumerate(self.time_limits):
             successor[transition] = batch_size + self.n_envs + row
-        return Transitions(
+        return TransitionRows(
             states=self._states(),
             successor=successor,
             action=self.actions.reshape(batch_size, *self.actions.shape[2:]),
@@ -155,12 +170,10 @@ class TransitionBuffer:
     def get(self, device: torch.device) -> Transitions:
         """The rollout as one batch of tensors.
 
-        :param device: where to put it
+        :param device: device of the tensors
         :return: B = n_steps * n_envs transitions
         """
-        states, *columns = self.rows()
-        tensors = [torch.as_tensor(column, device=device) for column in columns]
-        return Transitions(obs_as_tensor(states, device), *tensors)
+        return self.rows().to(device)
 
     def _states(self) -> NumpyObs:
         """All states of the rollout in rows, those of the time limits last."""
@@ -173,14 +186,14 @@ class TransitionBuffer:
         return _rows(self.observations, [np.asarray(obs) for obs in last])
 
 
-def _flags(dones: NDArray[Any]) -> NDArray[Any]:
+def _flags(dones: Array) -> Array:
     """Refuse what numpy would take for True."""
     if not np.isin(dones, (0, 1)).all():
         raise ValueError(f"dones must be flags, got {dones}")
     return dones
 
 
-def _allocate_actions(shape: tuple[int, int], space: spaces.Space[Any]) -> NDArray[Any]:
+def _allocate_actions(shape: tuple[int, int], space: spaces.Space[Any]) -> Array:
     if isinstance(space, spaces.Discrete):
         return np.zeros(shape, np.int64)
     dtype = np.int64 if isinstance(space, spaces.MultiDiscrete) else np.float32
@@ -193,7 +206,7 @@ def _allocate(shape: tuple[int, int], space: spaces.Space[Any]) -> NumpyObs:
     return _zeros(shape, space)
 
 
-def _zeros(shape: tuple[int, int], space: spaces.Space[Any]) -> NDArray[Any]:
+def _zeros(shape: tuple[int, int], space: spaces.Space[Any]) -> Array:
     return np.zeros((*shape, *get_obs_shape(space)), space.dtype)
 
 
@@ -205,7 +218,7 @@ def _store(observations: NumpyObs, step: int, obs: Any) -> None:
         observations[step] = np.reshape(obs, observations[step].shape)
 
 
-def _rows(stored: NDArray[Any], last: list[NDArray[Any]]) -> NDArray[Any]:
+def _rows(stored: Array, last: list[Array]) -> Array:
     rows = stored.reshape(-1, *stored.shape[2:])
     if not last:
         return rows

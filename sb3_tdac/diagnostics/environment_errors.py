@@ -1,4 +1,4 @@
-"""Errors that an environment raises, or its ``VecEnv``: which environment, in which step."""
+"""Exceptions of environments and their ``VecEnv``, raised again with environment and step."""
 
 import traceback
 from typing import Any, NoReturn
@@ -7,11 +7,11 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
-from sb3_tdac.diagnostics.location import place_of_error, updates_of
+from sb3_tdac.diagnostics.location import Location
 from sb3_tdac.diagnostics.numbers import fault_of, is_number
 from sb3_tdac.diagnostics.subprocesses import stop_workers
 
-#: Modules whose code handles what an environment returned, and is no part of one.
+#: Modules that handle what an environment returned, and are no part of an environment.
 HANDLERS = (
     *("stable_baselines3.common.vec_env", "stable_baselines3.common.monitor", "sb3_tdac.vec_"),
     *("gymnasium.vector", "gymnasium.wrappers.vector"),
@@ -20,42 +20,39 @@ HANDLERS = (
 RAISES_FOR_ENV = "_raise_if_errors"
 
 
-def blame(model: Any, env: VecEnv, error: Exception, resetting: bool = False) -> NoReturn:
-    """Raise what a ``VecEnv`` raised, with the environment and its step.
+def explain(error: Exception, env: VecEnv, location: Location, is_reset: bool = False) -> NoReturn:
+    """Raise the exception of a ``VecEnv`` again, with the environment and its step.
 
-    What the environment's own code raised keeps its type, and gets a note.
+    An exception of the environment's own code keeps its type, and gets a note.
 
-    :param model: that is training
+    :param error: caught from ``step`` or ``reset``
     :param env: environments
-    :param error: caught from ``step`` or ``reset``; others are raised as they are
-    :param resetting: it was the ``reset``
+    :param location: moment of the training
+    :param is_reset: it was a reset
     :raises ValueError: if the ``VecEnv`` could not take what an environment returned
-    :raises RuntimeError: if the process of an environment died; those of the others are stopped
+    :raises RuntimeError: if the process of an environment died; the other processes are stopped
     """
     index, is_from_env, is_handler = _origin(error)
     if not is_from_env:
         raise error
-    saved = f"The model is that of {updates_of(model)}, and can be saved"
-    if not resetting:
-        model._last_obs = None  # the next ``learn`` resets
     base = env.unwrapped
     if isinstance(base, SubprocVecEnv) and isinstance(error, EOFError | OSError):
         if base.closed:
             raise RuntimeError("env is closed: give the model another one by set_env") from error
         index, code = stop_workers(base)
         raise RuntimeError(
-            f"the process of {place_of_error(model, index, resetting)} died with exit code {code}:"
-            " its own error is above, unless a signal ended it (-9: perhaps no memory was left). "
-            f"The other processes are stopped: set_env gives the model new ones. {saved}"
+            f"the process of {location.next_step(index, is_reset)} died with exit code {code}: its "
+            "own error is above, unless a signal ended it (-9: perhaps no memory was left). The "
+            f"other processes are stopped: set_env gives the model new ones. {location.remains}"
         ) from error
-    where = place_of_error(model, index, resetting)
+    where = location.next_step(index, is_reset)
     if is_handler:
         raise ValueError(
             f"an observation, reward, flag or info of {where} is not what its VecEnv can take: "
-            f"{type(error).__name__}: {error}. Mend the environment: "
-            f"stable_baselines3.common.env_checker.check_env finds more. {saved}"
+            f"{type(error).__name__}: {error}. Fix the environment: "
+            f"stable_baselines3.common.env_checker.check_env finds more. {location.remains}"
         ) from error
-    note = f"raised by {where}. {saved}"
+    note = f"raised by {where}. {location.remains}"
     if hasattr(error, "add_note"):
         error.add_note(note)
     else:  # Python 3.10, which does not print it
@@ -64,7 +61,15 @@ def blame(model: Any, env: VecEnv, error: Exception, resetting: bool = False) ->
 
 
 def _origin(error: Exception) -> tuple[int | None, bool, bool]:
-    """Index of the environment, whether it was one, and whether its ``VecEnv`` could not go on."""
+    """Find the environment that an exception comes from, by the frames of its traceback.
+
+    Nothing else can tell: no ``VecEnv`` adds an index to what its environments raise, and a
+    ``VecEnv`` that cannot handle a value raises as if the environment did.
+
+    :param error: caught from ``step`` or ``reset``
+    :return: index of the environment, if known; whether the exception comes from an environment
+        or a ``VecEnv`` at all; whether a ``VecEnv`` could not handle what an environment returned
+    """
     env, is_from_env, is_handler, parts = None, False, False, []
     for frame, _ in traceback.walk_tb(error.__traceback__):
         module, names = frame.f_globals.get("__name__", ""), frame.f_locals

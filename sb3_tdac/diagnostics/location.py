@@ -1,64 +1,78 @@
-"""Where something happened, for error messages."""
+"""The place in a training where something happened, in words for messages."""
 
-from typing import Any
+from dataclasses import dataclass
 
-from stable_baselines3.common.base_class import BaseAlgorithm
-
-from sb3_tdac.transitions import TransitionBuffer
+from sb3_tdac.transitions import Array
 
 
-def updates_of(model: BaseAlgorithm) -> str:
-    """How many updates the model has made, in words.
+@dataclass(frozen=True)
+class Location:
+    """A moment of a training.
 
-    :param model: any algorithm of SB3
+    :param num_timesteps: steps of all environments so far
+    :param n_updates: updates so far
+    :param episode_starts: (n_envs,) bool, whether the next step is the first of an episode
+    :param elapsed_steps: (n_envs,) steps of the episode before the last step
+    :param rollout_elapsed_steps: (n_steps, n_envs) the same for each step of the last rollout
     """
-    n_updates = int(model._n_updates)
-    return f"{n_updates} update{'' if n_updates == 1 else 's'}"
 
+    num_timesteps: int
+    n_updates: int
+    episode_starts: Array
+    elapsed_steps: Array
+    rollout_elapsed_steps: Array
 
-def place(model: BaseAlgorithm, env: int, step: int, steps_ago: int = 0) -> str:
-    """Where something happened, for an error message.
+    @property
+    def n_envs(self) -> int:
+        """Number of environments."""
+        return len(self.elapsed_steps)
 
-    :param model: that is training
-    :param env: index of the environment
-    :param step: of its episode, from 1; 0: its reset
-    :param steps_ago: steps of all environments since then
-    """
-    at = f"step {step} of its episode" if step else "a reset"
-    time_step = model.num_timesteps - steps_ago * model.n_envs
-    return f"environment {env} at {at} (time step {time_step}, after {updates_of(model)})"
+    @property
+    def updates(self) -> str:
+        """Number of updates so far, like ``"7 updates"``."""
+        return f"{self.n_updates} update{'' if self.n_updates == 1 else 's'}"
 
+    @property
+    def remains(self) -> str:
+        """A sentence about the model after a failure."""
+        return f"The model is that of {self.updates}, and can be saved"
 
-def place_of_row(model: Any, buffer: TransitionBuffer, row: int) -> str:
-    """Where a transition of the last rollout happened.
+    def at(self, env: int, step: int, steps_ago: int = 0) -> str:
+        """An environment and its step.
 
-    :param model: that is training
-    :param buffer: the whole rollout
-    :param row: of its B transitions
-    """
-    step, env = divmod(row, buffer.n_envs)
-    elapsed = int(buffer.elapsed_steps[step, env]) + 1
-    return place(model, env, elapsed, steps_ago=buffer.n_steps - 1 - step)
+        :param env: index of the environment
+        :param step: step of its episode, from 1; 0: its reset
+        :param steps_ago: number of steps since then; -1: the step is not counted yet
+        """
+        moment = f"step {step} of its episode" if step else "a reset"
+        time_step = self.num_timesteps - steps_ago * self.n_envs
+        return f"environment {env} at {moment} (time step {time_step}, after {self.updates})"
 
+    def last_observation(self, env: int) -> str:
+        """The step that gave the newest observation.
 
-def place_of_error(model: Any, env: int | None, resetting: bool = False) -> str:
-    """Where an environment is that has just raised something, or returned it.
+        :param env: index of the environment
+        """
+        return self.at(env, 0 if self.episode_starts[env] else int(self.elapsed_steps[env]) + 1)
 
-    :param model: that is training, and has not counted the step yet
-    :param env: index of the environment; ``None``: nobody knows
-    :param resetting: it was a reset
-    """
-    if env is None:
-        return f"one of the environments (after time step {model.num_timesteps})"
-    if resetting:
-        return place(model, env, 0)
-    return place(model, env, next_step(model, env), steps_ago=-1)
+    def transition(self, row: int) -> str:
+        """The step of a transition of the last rollout.
 
+        :param row: its row among the B = n_steps * n_envs transitions
+        """
+        step, env = divmod(row, self.n_envs)
+        elapsed = int(self.rollout_elapsed_steps[step, env]) + 1
+        return self.at(env, elapsed, steps_ago=len(self.rollout_elapsed_steps) - 1 - step)
 
-def next_step(model: Any, env: int) -> int:
-    """The step of its episode, from 1, that an environment takes now.
+    def next_step(self, env: int | None, is_reset: bool = False) -> str:
+        """The step, or the reset, that the environments are taking and that is not counted yet.
 
-    :param model: that is training, and has not counted the step yet
-    :param env: index of the environment
-    """
-    return 1 if model._last_episode_starts[env] else int(model._elapsed_steps[env]) + 2
+        :param env: index of the environment; ``None``: unknown
+        :param is_reset: it is a reset of all environments
+        """
+        if env is None:
+            return f"one of the environments (after time step {self.num_timesteps})"
+        if is_reset:
+            return self.at(env, 0)
+        step = 1 if self.episode_starts[env] else int(self.elapsed_steps[env]) + 2
+        return self.at(env, step, steps_ago=-1)

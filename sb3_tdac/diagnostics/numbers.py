@@ -1,60 +1,19 @@
-"""Numbers and shapes that break the contract of an environment: of which one, in which step."""
+"""Checks of the observations, rewards and flags that environments return."""
 
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 
-from sb3_tdac.diagnostics.location import place, place_of_error, place_of_row, updates_of
-from sb3_tdac.transitions import TransitionBuffer
+from sb3_tdac.transitions import Array
 
 #: Largest size of an observation or reward: sums of its square stay finite in float32.
 LARGEST = 1e15
 
 
-def check_observations(model: Any, obs: Any) -> None:
-    """Refuse observations that are not of their space's shape, or have a number beyond 1e15.
-
-    Bounds of a ``Box`` do not count; those of a discrete space do: a network has no place for more.
-
-    :param model: that is training, and saw them last
-    :param obs: one observation of each environment
-    :raises ValueError: naming environment and step
-    """
-    bad = bad_observation(obs, model.observation_space, model.n_envs)
-    if bad is not None:
-        env, fault = bad
-        step = 0 if model._last_episode_starts[env] else int(model._elapsed_steps[env]) + 1
-        stop_for(model, fault, place(model, env, step))
-
-
-def check_step(model: Any, rewards: Any, dones: Any, infos: Any) -> None:
-    """Refuse a step without one number, one flag and one dict for each environment.
-
-    :param model: that is training
-    :param rewards: what a ``VecEnv`` returned
-    :param dones: likewise
-    :param infos: likewise
-    :raises ValueError: naming environment and step
-    """
-    for name, rows, kind, is_kind in (
-        ("rewards", rewards, "number", is_number),
-        ("dones", dones, "flag", _is_flag),
-        ("infos", infos, "dict", lambda info: isinstance(info, dict)),
-    ):
-        wanted = f"{name} must be one {kind} for each environment, got "
-        if np.shape(rows) != (model.n_envs,):
-            given = np.shape(rows) or type(rows).__name__
-            stop_for(model, f"{wanted}{given}", place_of_error(model, None))
-        for env, row in enumerate(rows):
-            if not is_kind(row):
-                step = int(model._elapsed_steps[env]) + 1
-                stop_for(model, f"{wanted}{row!r}", place(model, env, step))
-
-
 def is_number(value: Any) -> bool:
-    """Whether an array of numbers can hold it.
+    """Whether an array of numbers can hold a value.
 
     :param value: reward or flag of one environment
     """
@@ -64,50 +23,42 @@ def is_number(value: Any) -> bool:
         return False
 
 
-def _is_flag(value: Any) -> bool:
-    """Also as text: one flag that is text makes text of all."""
+def is_flag(value: object) -> bool:
+    """Whether a value is true or false, also as text: one flag that is text makes all text.
+
+    :param value: flag of one environment
+    """
     return str(value) in ("False", "True", "0", "1", "0.0", "1.0")
 
 
-def check_rollout(model: Any, buffer: TransitionBuffer) -> None:
-    """The same of rewards and of the observations that time limits cut.
+def bad_step(rewards: Any, dones: Any, infos: Any, n_envs: int) -> tuple[int, str] | None:
+    """Find the first reward, flag or info that is missing or of another type.
 
-    :param model: that is training
-    :param buffer: the whole rollout
-    :raises ValueError: naming environment and step
+    :param rewards: what a ``VecEnv`` returned
+    :param dones: likewise
+    :param infos: likewise
+    :param n_envs: number of environments
+    :return: environment, -1 if all, and fault; ``None``: there is none
     """
-    rewards = buffer.rewards.reshape(-1)
-    for bad_row in bad_rewards(rewards):
-        stop_for(model, "reward" + why(rewards[bad_row]), place_of_row(model, buffer, bad_row))
-    for row, obs in buffer.time_limits:
-        fault = fault_of(obs, model.observation_space)
-        if fault is not None:
-            stop_for(model, f"terminal_{fault}", place_of_row(model, buffer, row))
+    for name, rows, kind, is_kind in (
+        ("rewards", rewards, "number", is_number),
+        ("dones", dones, "flag", is_flag),
+        ("infos", infos, "dict", lambda info: isinstance(info, dict)),
+    ):
+        wanted = f"{name} must be one {kind} for each environment, got "
+        if np.shape(rows) != (n_envs,):
+            return -1, f"{wanted}{np.shape(rows) or type(rows).__name__}"
+        for env, row in enumerate(rows):
+            if not is_kind(row):
+                return env, f"{wanted}{row!r}"
+    return None
 
 
-def fault_of(obs: Any, space: spaces.Space[Any]) -> str | None:
-    """Why one observation is none that a network can learn from, if it is not.
-
-    :param obs: observation
-    :param space: its space
-    """
-    one = {k: _batch(v) for k, v in obs.items()} if isinstance(obs, dict) else _batch(obs)
-    bad = bad_observation(one, space, 1)
-    return None if bad is None else bad[1]
-
-
-def _batch(obs: Any) -> Any:
-    """A batch of one; what is ragged stays as it is, and is no array."""
-    try:
-        return np.array([obs])
-    except ValueError:
-        return obs
-
-
-def bad_rewards(rewards: NDArray[Any]) -> list[int]:
-    """Indices of those that are not finite or too large.
+def bad_rewards(rewards: Array) -> list[int]:
+    """Find rewards that are not finite, or too large.
 
     :param rewards: (B,)
+    :return: their indices
     """
     if np.vdot(rewards, rewards) <= LARGEST**2:  # then no term is larger
         return []
@@ -115,29 +66,15 @@ def bad_rewards(rewards: NDArray[Any]) -> list[int]:
     return bad
 
 
-def stop_for(model: Any, fault: str, where: str) -> NoReturn:
-    """Raise; the next ``learn`` resets the environments.
-
-    :param model: that is training
-    :param fault: what is wrong, in words
-    :param where: environment and step, in words
-    :raises ValueError: always
-    """
-    model._last_obs = None
-    for rms, numbers in model._kept_statistics:
-        vars(rms).update(numbers)
-    raise ValueError(
-        f"{fault} in {where}: mend the environment (None becomes NaN on its way), or clip or skip "
-        f"such steps there. The model is that of {updates_of(model)}, and can be saved"
-    )
-
-
 def bad_observation(obs: Any, space: spaces.Space[Any], n_envs: int) -> tuple[int, str] | None:
-    """Environment and fault of the first observation that no network can learn from.
+    """Find the first observation that no network can learn from.
+
+    Bounds of a ``Box`` do not count. Bounds of a discrete space do: a network has no other input.
 
     :param obs: n_envs observations
-    :param space: of one of them
+    :param space: space of one of them
     :param n_envs: number of environments
+    :return: environment and fault; ``None``: there is none
     """
     if not isinstance(space, spaces.Dict):
         return _bad_rows("observation", obs, space, n_envs)
@@ -150,12 +87,32 @@ def bad_observation(obs: Any, space: spaces.Space[Any], n_envs: int) -> tuple[in
     return None
 
 
+def fault_of(obs: object, space: spaces.Space[Any]) -> str | None:
+    """Say why no network can learn from one observation.
+
+    :param obs: observation
+    :param space: its space
+    :return: fault; ``None``: there is none
+    """
+    one = {k: _batch(v) for k, v in obs.items()} if isinstance(obs, Mapping) else _batch(obs)
+    bad = bad_observation(one, space, 1)
+    return None if bad is None else bad[1]
+
+
+def _batch(obs: object) -> object:
+    """A batch of one; a ragged list stays as it is, because no array can hold it."""
+    try:
+        return np.array([obs])
+    except ValueError:
+        return obs
+
+
 def _bad_rows(
-    name: str, rows: Any, space: spaces.Space[Any], n_envs: int
+    name: str, rows: object, space: spaces.Space[Any], n_envs: int
 ) -> tuple[int, str] | None:
-    bad = _not_numbers(name, rows, (n_envs, *(space.shape or ())))
-    if bad is not None:
-        return bad
+    shape = n_envs, *(space.shape or ())
+    if not isinstance(rows, np.ndarray) or rows.shape != shape or rows.dtype.kind not in "biuf":
+        return _not_numbers(name, rows, shape)
     if isinstance(space, spaces.Box):
         if rows.dtype.kind == "f":  # a sum of squares is no larger only if none of its terms is
             surely_fine = bool(np.vdot(rows, rows) <= LARGEST**2)
@@ -164,28 +121,24 @@ def _bad_rows(
         if surely_fine:
             return None
     low, high = _limits(space)
-    places = np.argwhere(~((rows >= low) & (rows <= high)))
-    if not len(places):
-        return None
-    return int(places[0][0]), name + why(rows[tuple(places[0])], space)
+    bad = np.argwhere(~((rows >= low) & (rows <= high)))
+    return (int(bad[0][0]), name + why(rows[tuple(bad[0])], space)) if len(bad) else None
 
 
-def _not_numbers(name: str, rows: Any, shape: tuple[int, ...]) -> tuple[int, str] | None:
+def _not_numbers(name: str, rows: object, shape: tuple[int, ...]) -> tuple[int, str]:
     if not isinstance(rows, np.ndarray):
         env, given = 0, type(rows).__name__
     elif rows.shape != shape:
         env, given = 0, str(rows.shape[1:])
         if rows.shape[:1] != shape[:1]:
             given = f"an array {rows.shape} for {shape[0]} environments"
-    elif rows.dtype.kind not in "biuf":
+    else:
         odd = (env for env, row in enumerate(rows) if not _are_finite(row))
         env, given = next(odd, 0), str(rows.dtype)
-    else:
-        return None
     return env, f"{name} must have shape {shape[1:]} and be of numbers, got {given}"
 
 
-def _are_finite(row: Any) -> bool:
+def _are_finite(row: object) -> bool:
     try:
         return bool(np.isfinite(np.array(np.asarray(row).tolist(), np.float64)).all())
     except (TypeError, ValueError):
@@ -203,10 +156,10 @@ def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
 
 
 def why(number: Any, space: spaces.Space[Any] | None = None) -> str:
-    """What is wrong with a number.
+    """Say what is wrong with a number.
 
-    :param number: of an observation or reward
-    :param space: that it should be in
+    :param number: one number of an observation, or a reward
+    :param space: space that it should be in
     """
     if not np.isfinite(number):
         return f" is not finite ({number:g})"

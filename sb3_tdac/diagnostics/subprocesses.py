@@ -1,4 +1,4 @@
-"""The processes of a ``SubprocVecEnv``, after a step that was broken off, or the death of one."""
+"""Keeps the processes of a ``SubprocVecEnv`` usable after Ctrl-C, and ends them after a death."""
 
 from contextlib import suppress
 from multiprocessing import connection
@@ -7,14 +7,14 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
-#: Seconds in which a process that lost its pipe is gone, and one that is told to end has ended.
+#: Seconds that a process has to end, after it lost its pipe or was told to end.
 DEATH_TIMEOUT = 5.0
 
 
 def forget_replies(env: VecEnv) -> None:
-    """Take replies that nobody waits for out of the pipes: Ctrl-C broke off what asked for them.
+    """Read and drop replies that are still in the pipes after Ctrl-C interrupted a step.
 
-    Of a process that died, whatever is called next will tell.
+    A process that died is reported by the next call.
 
     :param env: environments, of any kind
     """
@@ -35,7 +35,7 @@ def _are_spaces(reply: Any) -> bool:
 
 
 def stop_workers(env: SubprocVecEnv) -> tuple[int | None, int | None]:
-    """End the processes of an environment that has lost one: its ``close`` would wait for ever.
+    """End all processes after one has died: ``close`` would wait for ever.
 
     :param env: environment, closed afterwards
     :return: index and exit code of the process that died

@@ -1,45 +1,45 @@
-"""What a ``VecNormalize`` was given: it takes numbers into its statistics before anybody looks."""
-
-from typing import Any
+"""Bad numbers below a ``VecNormalize``, which takes them into its statistics unchecked."""
 
 import numpy as np
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from sb3_tdac.diagnostics.location import next_step, place, place_of_error
-from sb3_tdac.diagnostics.numbers import bad_observation, bad_rewards, stop_for, why
+from sb3_tdac.diagnostics.numbers import bad_observation, bad_rewards, why
 
 
-def keep_statistics(model: Any) -> None:
-    """Remember the statistics of a ``VecNormalize``, for when the training stops.
+class RawValues:
+    """Checks raw values below a ``VecNormalize``, and can undo what they did to its statistics.
 
-    It takes numbers into them before anybody else sees these.
+    It remembers the statistics as they are when it is made.
 
-    :param model: before a reset or a rollout
+    :param env: environments, with or without a ``VecNormalize``
     """
-    normalizer = model._vec_normalize_env
-    names = () if normalizer is None else ("obs_rms", "ret_rms")
-    found = [getattr(normalizer, name, None) for name in names]  # norm_obs=False: no obs_rms
-    each = [rms for one in found for rms in (one.values() if isinstance(one, dict) else [one])]
-    # an update makes new arrays, so that the old ones need no copy
-    model._kept_statistics = [(rms, dict(vars(rms))) for rms in each if rms is not None]
 
+    def __init__(self, env: VecEnv):
+        self.normalizer = unwrap_vec_normalize(env)
+        names = () if self.normalizer is None else ("obs_rms", "ret_rms")
+        found = [getattr(self.normalizer, name, None) for name in names]  # norm_obs=False: none
+        each = [rms for one in found for rms in (one.values() if isinstance(one, dict) else [one])]
+        # an update makes new arrays, so that the old ones need no copy
+        self._kept: list[tuple[RunningMeanStd, dict[str, object]]] = [
+            (rms, dict(vars(rms))) for rms in each if rms is not None
+        ]
 
-def check_originals(model: Any, dones: Any = None) -> None:
-    """Refuse bad numbers among those that a ``VecNormalize`` was given: one spoils all others.
+    def restore(self) -> None:
+        """Put the statistics back to what they were."""
+        for rms, numbers in self._kept:
+            vars(rms).update(numbers)
 
-    :param model: that is training
-    :param dones: what the last step returned; ``None``: it was a reset
-    :raises ValueError: naming environment and step
-    """
-    normalizer = model._vec_normalize_env
-    if normalizer is None:
-        return
-    steps_ago = 0 if dones is None else -1
-    bad = bad_observation(normalizer.old_obs, normalizer.venv.observation_space, model.n_envs)
-    if bad is not None:
-        env, fault = bad
-        step = 0 if dones is None or dones[env] else next_step(model, env)
-        stop_for(model, fault, place(model, env, step, steps_ago))
-    if dones is not None:
-        rewards = np.asarray(normalizer.old_reward, np.float64)
-        for env in bad_rewards(rewards):
-            stop_for(model, "reward" + why(rewards[env]), place_of_error(model, env))
+    def bad_observation(self) -> tuple[int, str] | None:
+        """Environment and fault of the first bad raw observation of the last step or reset."""
+        if self.normalizer is None:
+            return None
+        space = self.normalizer.venv.observation_space
+        return bad_observation(self.normalizer.old_obs, space, self.normalizer.num_envs)
+
+    def bad_reward(self) -> tuple[int, str] | None:
+        """Environment and fault of the first bad raw reward of the last step."""
+        if self.normalizer is None:
+            return None
+        rewards = np.asarray(self.normalizer.old_reward, np.float64)
+        return next(((env, "reward" + why(rewards[env])) for env in bad_rewards(rewards)), None)

@@ -13,7 +13,7 @@ import shutil
 import time
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
@@ -21,10 +21,12 @@ import gymnasium
 import numpy as np
 import stable_baselines3
 import torch
-from stable_baselines3.common.save_util import open_path
+from stable_baselines3.common.save_util import json_to_data, open_path
 
 from sb3_tdac.version import __version__
 
+#: Arguments of the policy in version 0.1.0, whose files have only what the user changed.
+POLICY_0_1_0 = dict(activation_fn=torch.nn.Tanh, std_bounds=(0.2, 1.0))
 ModelPath: TypeAlias = str | pathlib.Path | io.BufferedIOBase
 #: Raised when a model is saved in a way that earlier versions would misread.
 FORMAT = 1
@@ -174,6 +176,34 @@ def settings(file: io.BufferedIOBase, path: Any) -> dict[str, Any]:
             f"({written_with(file)})"
         )
     return found
+
+
+def unpickled_settings(
+    file: io.BufferedIOBase,
+    path: Any,
+    custom_objects: dict[str, Any] | None,
+    needed: Collection[str],
+) -> dict[str, Any]:
+    """Unpickle the settings; SB3 would take a default for one that cannot be read.
+
+    :param file: open for reading
+    :param path: its name, for error messages
+    :param custom_objects: objects to use in the place of stored ones
+    :param needed: names of settings that must be readable
+    :return: settings as objects
+    :raises ValueError: if one of them cannot be read
+    """
+    plain = settings(file, path)
+    data: dict[str, Any] = json_to_data(json.dumps(plain), custom_objects)
+    lost = (plain.keys() - data.keys()) & {*needed}
+    if lost:
+        raise ValueError(
+            f"{sorted(lost)} of {path} cannot be read here: pass what to use in their place, "
+            f"like custom_objects={{{min(lost)!r}: ...}} ({written_with(file)})"
+        )
+    if "_origin" not in plain:
+        data["policy_kwargs"] = POLICY_0_1_0 | data["policy_kwargs"]
+    return data
 
 
 def written_with(file: io.BufferedIOBase) -> str:

@@ -1,0 +1,245 @@
+"""One update of critic and actor, (4.19)-(4.26), by automatic differentiation.
+
+``AutogradLearner.update`` reads like the text. ``Learner`` is what ``TDAC`` needs of any learner.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.utils import obs_as_tensor
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from sb3_tdac import equations
+from sb3_tdac.normalization import RunningMeanStd, RunningRootMeanSquare, normalize_rewards
+from sb3_tdac.policies import TDACPolicy
+from sb3_tdac.transitions import Array, NumpyObs, TransitionRows, Transitions
+
+
+NOT_COMPUTED = torch.empty(0)
+
+
+class Options(NamedTuple):
+    """The arguments of ``TDAC`` that an update depends on, as they are at that moment."""
+
+    gamma: float
+    ent_coef: float
+    max_grad_norm: float | None
+    normalize_advantage: bool
+    scale_advantage: bool
+    critic_gradient: str
+    critic_first: bool
+    critic_steps: int
+    loss_reduction: str
+    discount_states: bool
+
+
+class Update(Protocol):
+    """The numbers of one update, for the log and for error messages; tensors without gradients."""
+
+    @property
+    def critic_loss(self) -> Tensor:
+        """() (4.20) of the last critic step."""
+
+    @property
+    def actor_loss(self) -> Tensor:
+        """() (4.22), without the entropy bonus."""
+
+    @property
+    def value(self) -> Tensor:
+        """(B,) V(x) that the advantage was computed from."""
+
+    @property
+    def target(self) -> Tensor:
+        """(B,) (4.19) that the advantage was computed from."""
+
+    @property
+    def entropy(self) -> Tensor:
+        """(B,) entropy of the policy in each state."""
+
+    @property
+    def std(self) -> Tensor | None:
+        """(B, A) std of the policy in each state; ``None`` if the actions are not a ``Box``."""
+
+
+class Learner(Protocol):
+    """Draws actions and makes updates: by autograd, or by compiled kernels."""
+
+    def act(self, obs: NumpyObs) -> Array:
+        """Draw an action for each environment.
+
+        :param obs: (n_envs, *observation shape), finite
+        :return: (n_envs, A) or (n_envs,), in the units of ``evaluate_actions``
+        """
+
+    def update(self, rows: TransitionRows, options: Options) -> Update:
+        """Make one update of critic and actor.
+
+        :param rows: B transitions
+        :param options: arguments of ``TDAC``
+        :return: the numbers of the update
+        :raises Exception: of any kind, if a gradient is not finite; before a parameter moves
+        """
+
+    def normalize_rewards(
+        self,
+        rewards: Array,
+        elapsed_steps: Array,
+        gamma: float,
+        discounted_return: Array,
+        stats: RunningMeanStd,
+    ) -> None:
+        """Do what ``normalization.normalize_rewards`` does, with the same arguments."""
+
+    def is_current(self, actor_only: bool = False) -> bool:
+        """Check that nobody replaced the networks or optimizers that it computes with.
+
+        :param actor_only: check only what ``act`` needs
+        """
+
+
+@dataclass
+class AutogradUpdate:
+    """The numbers of an update by autograd, filled in as they are computed."""
+
+    critic_value: Tensor = NOT_COMPUTED
+    critic_target: Tensor = NOT_COMPUTED
+    critic_loss: Tensor = NOT_COMPUTED
+    value: Tensor = NOT_COMPUTED
+    target: Tensor = NOT_COMPUTED
+    advantage: Tensor = NOT_COMPUTED
+    distribution: Distribution | None = None
+    log_prob: Tensor = NOT_COMPUTED
+    actor_loss: Tensor = NOT_COMPUTED
+
+    @property
+    def entropy(self) -> Tensor:
+        """(B,) entropy of the policy in each state."""
+        entropy = None if self.distribution is None else self.distribution.entropy()
+        assert entropy is not None
+        return entropy
+
+    @property
+    def std(self) -> Tensor | None:
+        """(B, A) std of the policy in each state; ``None`` if the actions are not a ``Box``."""
+        return getattr(self.distribution, "std", None)
+
+
+class AutogradLearner:
+    """Updates any policy, on any device, with the functions of ``equations.py``.
+
+    :param policy: actor and critic with their optimizers
+    :param advantage_stats: running scale of the advantage
+    :param generator: random generator for actions
+    :param device: device of the policy
+    """
+
+    def __init__(
+        self,
+        policy: TDACPolicy,
+        advantage_stats: RunningRootMeanSquare,
+        generator: torch.Generator,
+        device: torch.device,
+    ):
+        self.policy, self.advantage_stats = policy, advantage_stats
+        self.generator, self.device = generator, device
+        self.latest = AutogradUpdate()
+
+    def act(self, obs: NumpyObs) -> Array:
+        r"""Draw an action $u \sim \pi_\theta(\cdot | x)$ for each environment.
+
+        :param obs: (n_envs, *observation shape)
+        :return: (n_envs, A) or (n_envs,), in the units of ``evaluate_actions``
+        """
+        with torch.inference_mode():
+            actions = self.policy.sample(obs_as_tensor(obs, self.device), self.generator)
+            return actions.cpu().numpy()
+
+    def update(self, rows: TransitionRows, options: Options) -> AutogradUpdate:
+        """Step the critic on (4.20), then the actor on (4.22), or in the other order.
+
+        :param rows: B transitions
+        :param options: arguments of ``TDAC``; with ``critic_first=False`` the actor comes first,
+            so that both gradients belong to the same parameters
+        :return: the numbers of the update
+        :raises RuntimeError: on a CPU, if a gradient is not finite
+        """
+        policy, batch = self.policy, rows.to(self.device)
+        now = self.latest = AutogradUpdate()
+        if options.critic_first:
+            self._update_critic(batch, options)
+        with torch.no_grad():
+            now.value, now.target = self._value_and_target(batch, options.gamma)  # (4.19)
+        now.advantage = self._advantage(now.value, now.target, batch, options)  # (4.21)
+        now.distribution = policy.get_distribution(batch.state)  # (4.24), (4.25)
+        now.log_prob = now.distribution.log_prob(batch.action)  # (4.26)
+        now.actor_loss = equations.actor_loss(now.log_prob, now.advantage, options.loss_reduction)
+        loss = now.actor_loss  # (4.22)
+        if options.ent_coef > 0:
+            loss = loss - options.ent_coef * equations.reduce(now.entropy, options.loss_reduction)
+        now.distribution = copy.copy(now.distribution)  # the next action changes SB3's own ones
+        self._descend(loss, policy.optimizer, options.max_grad_norm)  # (4.23)
+        if not options.critic_first:
+            self._update_critic(batch, options)
+        policy.update_observation_stats(batch.state)
+        return now
+
+    def _update_critic(self, batch: Transitions, options: Options) -> None:
+        """Step the critic ``critic_steps`` times, each time with a new target."""
+        now, gradient, reduction = self.latest, options.critic_gradient, options.loss_reduction
+        for _ in range(options.critic_steps):
+            value, target = self._value_and_target(batch, options.gamma)  # (4.19)
+            now.critic_value, now.critic_target = value, target
+            now.critic_loss = equations.critic_loss(value, target, gradient, reduction)  # (4.20)
+            self._descend(now.critic_loss, self.policy.critic_optimizer, options.max_grad_norm)
+
+    def _value_and_target(self, batch: Transitions, gamma: float) -> tuple[Tensor, Tensor]:
+        """V(x) and (4.19), from one pass over all states of the rollout."""
+        values = self.policy.predict_values(batch.states).flatten()
+        value, next_value = values[: len(batch.reward)], values[batch.successor]
+        return value, equations.td_target(batch.reward, batch.terminated, next_value, gamma)
+
+    def _advantage(
+        self, value: Tensor, target: Tensor, batch: Transitions, options: Options
+    ) -> Tensor:
+        """(4.21), then the changes that the options ask for."""
+        advantage = equations.td_advantage(value, target)
+        if options.scale_advantage:
+            advantage = self.advantage_stats.scale(advantage)
+        if options.normalize_advantage:
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        if options.discount_states:
+            advantage = options.gamma**batch.elapsed_steps * advantage  # (4.6)
+        return advantage
+
+    def _descend(
+        self, loss: Tensor, optimizer: torch.optim.Optimizer, max_grad_norm: float | None
+    ) -> None:
+        """Clip the gradient of a network as a whole, and take a step of its optimizer."""
+        parameters = optimizer.param_groups[0]["params"]
+        for parameter in parameters:
+            parameter.grad = None  # zero_grad, without the profiler's share of it
+        loss.backward()  # type: ignore[no-untyped-call]
+        on_cpu = self.device.type == "cpu"  # elsewhere a look at the norm waits for the device
+        max_norm = math.inf if max_grad_norm is None else max_grad_norm
+        clip_grad_norm_(parameters, max_norm, error_if_nonfinite=on_cpu)
+        optimizer.step()
+
+    def normalize_rewards(
+        self,
+        rewards: Array,
+        elapsed_steps: Array,
+        gamma: float,
+        discounted_return: Array,
+        stats: RunningMeanStd,
+    ) -> None:
+        """Divide rewards by the root mean square of recent discounted returns, in place."""
+        normalize_rewards(rewards, elapsed_steps, gamma, discounted_return, stats)
+
+    def is_current(self, actor_only: bool = False) -> bool:
+        """True: it reads networks and optimizers from the policy each time."""
+        return True
