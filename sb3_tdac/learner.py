@@ -19,7 +19,6 @@ from sb3_tdac.normalization import RunningMeanStd, RunningRootMeanSquare, normal
 from sb3_tdac.policies import TDACPolicy
 from sb3_tdac.transitions import Array, NumpyObs, TransitionRows, Transitions
 
-
 NOT_COMPUTED = torch.empty(0)
 
 
@@ -171,31 +170,40 @@ class AutogradLearner:
         policy, batch = self.policy, rows.to(self.device)
         now = self.latest = AutogradUpdate()
         if options.critic_first:
-            self._update_critic(batch, options)
-        with torch.no_grad():
-            now.value, now.target = self._value_and_target(batch, options.gamma)  # (4.19)
+            self._step_critic(batch, options, options.critic_steps)
+        with torch.set_grad_enabled(not options.critic_first):
+            value, target = self._value_and_target(batch, options.gamma)  # (4.19)
+        now.value, now.target = value.detach(), target.detach()
         now.advantage = self._advantage(now.value, now.target, batch, options)  # (4.21)
-        now.distribution = policy.get_distribution(batch.state)  # (4.24), (4.25)
+        now.distribution = copy.copy(policy.get_distribution(batch.state))  # (4.24), (4.25)
         now.log_prob = now.distribution.log_prob(batch.action)  # (4.26)
         now.actor_loss = equations.actor_loss(now.log_prob, now.advantage, options.loss_reduction)
         loss = now.actor_loss  # (4.22)
         if options.ent_coef > 0:
             loss = loss - options.ent_coef * equations.reduce(now.entropy, options.loss_reduction)
-        now.distribution = copy.copy(now.distribution)  # the next action changes SB3's own ones
-        self._descend(loss, policy.optimizer, options.max_grad_norm)  # (4.23)
-        if not options.critic_first:
-            self._update_critic(batch, options)
+        if options.critic_first:
+            self._descend(loss, options, policy.optimizer)  # (4.23)
+        else:  # actor and critic share no parameter: one backward pass serves both
+            loss = loss + self._critic_loss(value, target, options)
+            self._descend(loss, options, policy.optimizer, policy.critic_optimizer)
+            self._step_critic(batch, options, options.critic_steps - 1)
         policy.update_observation_stats(batch.state)
         return now
 
-    def _update_critic(self, batch: Transitions, options: Options) -> None:
-        """Step the critic ``critic_steps`` times, each time with a new target."""
-        now, gradient, reduction = self.latest, options.critic_gradient, options.loss_reduction
-        for _ in range(options.critic_steps):
+    def _step_critic(self, batch: Transitions, options: Options, n_steps: int) -> None:
+        """Take gradient steps of the critic, each with a new target."""
+        for _ in range(n_steps):
             value, target = self._value_and_target(batch, options.gamma)  # (4.19)
-            now.critic_value, now.critic_target = value, target
-            now.critic_loss = equations.critic_loss(value, target, gradient, reduction)  # (4.20)
-            self._descend(now.critic_loss, self.policy.critic_optimizer, options.max_grad_norm)
+            loss = self._critic_loss(value, target, options)
+            self._descend(loss, options, self.policy.critic_optimizer)
+
+    def _critic_loss(self, value: Tensor, target: Tensor, options: Options) -> Tensor:
+        now = self.latest
+        now.critic_value, now.critic_target = value, target
+        now.critic_loss = equations.critic_loss(  # (4.20)
+            value, target, options.critic_gradient, options.loss_reduction
+        )
+        return now.critic_loss
 
     def _value_and_target(self, batch: Transitions, gamma: float) -> tuple[Tensor, Tensor]:
         """V(x) and (4.19), from one pass over all states of the rollout."""
@@ -216,18 +224,19 @@ class AutogradLearner:
             advantage = options.gamma**batch.elapsed_steps * advantage  # (4.6)
         return advantage
 
-    def _descend(
-        self, loss: Tensor, optimizer: torch.optim.Optimizer, max_grad_norm: float | None
-    ) -> None:
-        """Clip the gradient of a network as a whole, and take a step of its optimizer."""
-        parameters = optimizer.param_groups[0]["params"]
-        for parameter in parameters:
-            parameter.grad = None  # zero_grad, without the profiler's share of it
+    def _descend(self, loss: Tensor, options: Options, *optimizers: torch.optim.Optimizer) -> None:
+        """Clip the gradient of each network as a whole, and take a step of its optimizer."""
+        groups = [optimizer.param_groups[0]["params"] for optimizer in optimizers]
+        for parameters in groups:
+            for parameter in parameters:
+                parameter.grad = None  # zero_grad, without the profiler's share of it
         loss.backward()  # type: ignore[no-untyped-call]
         on_cpu = self.device.type == "cpu"  # elsewhere a look at the norm waits for the device
-        max_norm = math.inf if max_grad_norm is None else max_grad_norm
-        clip_grad_norm_(parameters, max_norm, error_if_nonfinite=on_cpu)
-        optimizer.step()
+        max_norm = math.inf if options.max_grad_norm is None else options.max_grad_norm
+        for parameters in groups:
+            clip_grad_norm_(parameters, max_norm, error_if_nonfinite=on_cpu)
+        for optimizer in optimizers:
+            optimizer.step()
 
     def normalize_rewards(
         self,
