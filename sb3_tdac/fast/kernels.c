@@ -1,11 +1,12 @@
 /* The update of TDAC for small MLPs, without autograd. Row-major float32 arrays, one row a state.
 
    Everything points into the memory of torch's tensors and numpy's arrays: nothing is kept here.
-   `Kernels` in kernels.py calls these functions in the order of TDAC.train. */
+   `KernelLearner` in learner.py calls these functions in the order of the text. */
+
+#include "kernels.h"
 
 #include <float.h>
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 
 /* One build that is quick on old and new processors: the loader picks the version. */
@@ -15,35 +16,8 @@
 #define VECTOR
 #endif
 
-enum { LINEAR, TANH, RELU };
-
-typedef struct {
-    float *value, *gradient, *mean, *square, *steps; /* of Adam: exp_avg, exp_avg_sq, step */
-    int64_t size;
-} Parameter;
-
-typedef struct {
-    int64_t inputs, outputs, activation;
-    Parameter *weight, *bias;
-    float *output, *error; /* (rows, outputs): of the layer, and of the loss by that */
-} Layer;
-
-/* Hidden layers, then heads that all sit on the last of them. */
-typedef struct {
-    int64_t n_hidden, n_layers, n_parameters;
-    Layer *layers;
-    Parameter *parameters;
-    float *scratch; /* as many floats as the largest weight */
-} Network;
-
-/* A batch of B transitions; states in rows, the first B of them x. */
-typedef struct {
-    int64_t size, rows;
-    const float *states, *reward, *action;
-    const int64_t *successor, *elapsed_steps, *choice; /* choice: the action if Discrete */
-    const uint8_t *terminated;
-    float *value, *target, *advantage;
-} Batch;
+int64_t header_checksum = HEADER_CHECKSUM; /* hatch_build.py passes it */
+int64_t structure_sizes[4] = {sizeof(Batch), sizeof(Layer), sizeof(Network), sizeof(Parameter)};
 
 /* ---- networks ---- */
 
@@ -78,7 +52,7 @@ static inline float tanh_of(float x) {
     return (1.0f - is_large) * small + is_large * copysignf(large, x);
 }
 
-/* y[0..n) += sum over k of a[k * stride_a] * w[k * n + 0..n): all three products of a layer. */
+/* y[0..n) += sum over k of a[k * stride_a] * w[k * n + 0..n), for all three products of a layer. */
 static inline void accumulate(float *restrict y, const float *restrict a, int64_t stride_a,
                               const float *restrict w, int64_t terms, int64_t n) {
     int64_t k = 0;
@@ -125,7 +99,7 @@ VECTOR static void layer_forward(const Layer *layer, const float *x, int64_t row
         for (int64_t i = 0; i < rows * out; i++) y[i] = y[i] < 0.0f ? 0.0f : y[i]; /* NaN stays */
 }
 
-/* From `error` by the layer's output, the gradient of its parameters, and the error below. */
+/* From the error of the layer's output, the gradient of its parameters and the error below. */
 VECTOR static void layer_backward(const Layer *layer, const float *x, int64_t rows, float *below) {
     const int64_t in = layer->inputs, out = layer->outputs;
     float *into_weight = layer->weight->gradient, *into_bias = layer->bias->gradient;
@@ -207,19 +181,18 @@ void adam(const Network *network, double learning_rate, double beta1, double bet
     }
 }
 
-/* ---- faults ---- */
+/* ---- the way back from a failed update ---- */
 
-/* Whether no number is NaN or larger than the bound. */
-VECTOR int64_t are_within(const float *numbers, int64_t size, float bound) {
+VECTOR static int64_t are_finite(const float *numbers, int64_t size) {
     int32_t outside = 0;
-    for (int64_t i = 0; i < size; i++) outside |= !(fabsf(numbers[i]) <= bound);
+    for (int64_t i = 0; i < size; i++) outside |= !(fabsf(numbers[i]) <= FLT_MAX);
     return !outside;
 }
 
-/* Whether parameters are finite. What Adam remembers is, after gradients of a finite norm. */
+/* Whether the parameters are finite. Adam's state is finite after gradients of a finite norm. */
 int64_t is_finite(const Network *network) {
     for (int64_t p = 0; p < network->n_parameters; p++)
-        if (!are_within(network->parameters[p].value, network->parameters[p].size, FLT_MAX))
+        if (!are_finite(network->parameters[p].value, network->parameters[p].size))
             return 0;
     return 1;
 }
@@ -230,7 +203,7 @@ static float *copy_array(float *array, float *copy, int64_t size, int64_t back) 
     return copy + size;
 }
 
-/* Parameters and what Adam remembers into `copy`, or back. */
+/* Copy the parameters and the state of Adam to `copy`, or back. */
 void copy_state(const Network *network, float *copy, int64_t back) {
     for (int64_t p = 0; p < network->n_parameters; p++) {
         const Parameter *at = &network->parameters[p];
@@ -245,9 +218,9 @@ void copy_state(const Network *network, float *copy, int64_t back) {
 
 /* ---- running statistics ---- */
 
-/* Returns whether all of `rows` are finite, and at most `largest`. */
-int64_t normalize(const float *rows, int64_t n, int64_t width, const float *mean, const float *var,
-                  float epsilon, float clip, float largest, float *normalized) {
+/* Shift and divide rows by mean and std, and clip. */
+void normalize(const float *rows, int64_t n, int64_t width, const float *mean, const float *var,
+               float epsilon, float clip, float *normalized) {
     for (int64_t j = 0; j < width; j++) {
         const float std = sqrtf(var[j] + epsilon);
         for (int64_t i = 0; i < n; i++) {
@@ -256,10 +229,9 @@ int64_t normalize(const float *rows, int64_t n, int64_t width, const float *mean
             normalized[i * width + j] = x < -clip ? -clip : x;
         }
     }
-    return are_within(rows, n * width, largest);
 }
 
-/* The parallel form of Chan, Golub and LeVeque (1979), as update_moments in running.py. */
+/* The parallel form of Chan, Golub and LeVeque (1979), as update_moments in normalization.py. */
 void update_moments(const float *rows, int64_t n, int64_t width, float *mean, float *var,
                     float *count, double memory) {
     const double total = (double)*count + (double)n, weight = n / total;
@@ -279,7 +251,7 @@ void update_moments(const float *rows, int64_t n, int64_t width, float *mean, fl
 
 /* ---- the algorithm ---- */
 
-/* (4.19): V(x) and the target of it; the outputs of the critic stay for `backward`. */
+/* (4.19): V(x) and its target; the outputs of the critic stay for `backward`. */
 void value_and_target(const Network *critic, Batch *batch, double gamma) {
     forward(critic, batch->states, batch->rows);
     const float *values = critic->layers[critic->n_layers - 1].output;
@@ -307,7 +279,7 @@ void critic_gradient(const Network *critic, Batch *batch, double gamma, double s
     backward(critic, batch->states, rows);
 }
 
-/* (4.21), from `value` and `target`; then what the options make of it. */
+/* (4.21) from `value` and `target`, then scaled, normalized and discounted as the options say. */
 void advantage(Batch *batch, double gamma, int64_t scale, double decay, double epsilon,
                float *mean_square, float *weight, int64_t normalized, int64_t discount) {
     const int64_t n = batch->size;
@@ -333,9 +305,9 @@ void advantage(Batch *batch, double gamma, int64_t scale, double decay, double e
         for (int64_t i = 0; i < n; i++) a[i] *= (float)pow(gamma, (double)batch->elapsed_steps[i]);
 }
 
-/* Mean and std of (4.24) in place of the outputs of the heads; returns softplus' in `slope`. The std
-   is rounded where torch rounds: whether one at a bound, where std_init may be, has a slope hangs
-   on its last bit. */
+/* Replace the outputs of the heads by mean and std of (4.24); `slope`: derivative of softplus.
+   The std is rounded where torch rounds it: std_init may lie on a bound, and there the last bit
+   decides whether the std has a slope. */
 static void mean_and_std(const Network *actor, int64_t rows, int64_t squash, double low, double high,
                          float *slope) {
     Layer *head = &actor->layers[actor->n_hidden];
@@ -349,15 +321,14 @@ static void mean_and_std(const Network *actor, int64_t rows, int64_t squash, dou
     }
 }
 
-/* Actions u = mu + sigma * noise, for the rows that `forward` is given; returns whether finite. */
-int64_t sample_gaussian(const Network *actor, const float *states, int64_t rows, int64_t squash,
-                        double low, double high, const float *noise, float *action) {
+/* Actions u = mu + sigma * noise. */
+void sample_gaussian(const Network *actor, const float *states, int64_t rows, int64_t squash,
+                     double low, double high, const float *noise, float *action) {
     forward(actor, states, rows);
     mean_and_std(actor, rows, squash, low, high, NULL);
     const Layer *head = &actor->layers[actor->n_hidden];
     for (int64_t i = 0; i < rows * head->outputs; i++)
         action[i] = head[0].output[i] + head[1].output[i] * noise[i];
-    return are_within(action, rows * head->outputs, FLT_MAX);
 }
 
 /* Gradient of (4.22) and the entropy bonus. With z = (u - mu) / sigma the derivative of (4.26) by mu

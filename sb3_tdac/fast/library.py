@@ -1,115 +1,97 @@
-"""The compiled kernels, and their structures in ``ctypes``: names as in ``kernels.c``."""
+"""Loads the compiled kernels, after checks that the file is whole and fits ``kernels.h``."""
 
-import ctypes
-from ctypes import POINTER, c_double, c_float, c_int64, c_void_p
+import hashlib
+import math
+import zlib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-FILE = Path(__file__).with_name("libkernels.so")
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from cffi import FFI
+
+FOLDER = Path(__file__).parent
+#: C types of numpy's dtypes, as arrays, and of torch's, as pointers.
+C_TYPES: dict[np.dtype[Any] | torch.dtype, str] = {
+    **{torch.float32: "float *", torch.float64: "double *"},
+    **{np.dtype(np.float32): "float[]", np.dtype(np.float64): "double[]"},
+    **{np.dtype(np.int64): "int64_t[]", np.dtype(bool): "uint8_t[]"},
+}
+Array = NDArray[np.generic]
 
 
-def pointers(*names: str) -> list[tuple[str, type]]:
-    return [(name, c_void_p) for name in names]
+class Kernels(NamedTuple):
+    """The loaded library.
 
+    :param ffi: makes its structures and pointers
+    :param functions: of ``kernels.h``, by name: no type checker sees what cffi makes of a header
+    """
 
-class Parameter(ctypes.Structure):
-    _fields_ = [*pointers("value", "gradient", "mean", "square", "steps"), ("size", c_int64)]
+    ffi: "FFI"
+    functions: Any
 
+    def pointer(self, array: Array | Tensor) -> "FFI.CData":
+        """Pointer to the numbers of a contiguous array or tensor; the caller keeps those alive.
 
-class Layer(ctypes.Structure):
-    _fields_ = [
-        *((name, c_int64) for name in ("inputs", "outputs", "activation")),
-        *((name, POINTER(Parameter)) for name in ("weight", "bias")),
-        *pointers("output", "error"),
-    ]
-
-
-class NetworkStructure(ctypes.Structure):
-    _fields_ = [
-        *((name, c_int64) for name in ("n_hidden", "n_layers", "n_parameters")),
-        *(("layers", POINTER(Layer)), ("parameters", POINTER(Parameter))),
-        *pointers("scratch"),
-    ]
-
-
-class BatchStructure(ctypes.Structure):
-    _fields_ = [
-        *((name, c_int64) for name in ("size", "rows")),
-        *pointers("states", "reward", "action", "successor", "elapsed_steps", "choice"),
-        *pointers("terminated", "value", "target", "advantage"),
-    ]
-
-
-#: Arguments of each function: p pointer, i integer, d double, f float.
-SIGNATURES = dict(
-    squared_gradient_norm="p",
-    scale_gradient="pd",
-    adam="pdddd",
-    are_within="pif",
-    is_finite="p",
-    copy_state="ppi",
-    normalize="piippfffp",
-    update_moments="piipppd",
-    value_and_target="ppd",
-    critic_gradient="ppddi",
-    advantage="pdiddppii",
-    sample_gaussian="ppiiddpp",
-    forward="ppi",
-    gaussian_gradient="ppddidd",
-    categorical_gradient="ppdd",
-    normalize_rewards="ppiidppppddd",
-)
-#: What those return that return something.
-RESULTS = dict(
-    squared_gradient_norm=c_double,
-    **dict.fromkeys(("are_within", "is_finite", "normalize", "sample_gaussian"), c_int64),
-)
+        :param array: of a dtype that has a C type
+        """
+        if isinstance(array, Tensor):
+            assert array.is_contiguous()
+            return self.ffi.cast(C_TYPES[array.dtype], array.data_ptr())
+        return self.ffi.from_buffer(C_TYPES[array.dtype], array.data)  # refuses gaps
 
 
 @cache
-def load() -> Any:
-    """The library, or ``None`` where it was not compiled, or for another machine.
+def load() -> Kernels | str:
+    """Load the library once.
 
-    :return: functions of ``kernels.c``
+    :return: the kernels, or the reason why there are none, with the remedy
     """
-    if not FILE.exists():
-        return None
+    library, checksum = FOLDER / "libkernels.so", FOLDER / "libkernels.sha256"
+    if not library.exists():
+        return "the kernels are not compiled: install a C compiler, then sb3_tdac again"
     try:
-        library = ctypes.CDLL(str(FILE))
-    except OSError:
+        # opening a part of a library can end the process, and Python cannot catch that
+        if hashlib.sha256(library.read_bytes()).hexdigest().encode() != checksum.read_bytes():
+            return f"{library} is damaged: install sb3_tdac again"
+        kernels = _open(library)
+    except OSError as error:
+        return f"the kernels cannot be loaded ({error}): install sb3_tdac again on this machine"
+    if kernels is None:
+        return f"{library} belongs to another version of sb3_tdac: install sb3_tdac again"
+    return kernels
+
+
+def _open(library: Path) -> Kernels | None:
+    """Open a library; ``None`` if it was not compiled from the header that is installed."""
+    from cffi import FFI  # not at the top: what needs no kernels need not wait for it
+
+    header = (FOLDER / "kernels.h").read_bytes()
+    ffi = FFI()
+    ffi.cdef("\n".join(line for line in header.decode().splitlines() if line[:1] != "#"))
+    functions: Any = ffi.dlopen(str(library))
+    try:
+        for name in dir(functions):
+            getattr(functions, name)  # looks it up in the library
+        compiled_with = functions.header_checksum, *functions.structure_sizes
+    except AttributeError:
         return None
-    kinds = dict(p=c_void_p, i=c_int64, d=c_double, f=c_float)
-    for name, arguments in SIGNATURES.items():
-        function = getattr(library, name)
-        function.argtypes = [kinds[letter] for letter in arguments]
-        function.restype = RESULTS.get(name)
-    return library
+    structures, _, _ = ffi.list_types()
+    installed = zlib.crc32(header), *map(ffi.sizeof, structures)
+    return Kernels(ffi, functions) if compiled_with == installed else None
 
 
-def address(array: Array | Tensor) -> int:
-    """Where the numbers of an array or a tensor are.
-
-    :param array: C-contiguous; the caller keeps it alive
-    :return: address of the first
-    """
-    if isinstance(array, Tensor):
-        return array.data_ptr()
-    assert array.flags.c_contiguous
-    location: int = array.__array_interface__["data"][0]
-    return location
-
-
-def zeros(*shape: int, dtype: Any = np.float32) -> Array:
-    """An array for the kernels, float32 as they are.
+def zeros(*shape: int) -> NDArray[np.float32]:
+    """Zeros in the kernels' precision, aligned to 64 bytes: an update takes a fifth less time.
 
     :param shape: of the array
-    :param dtype: of its elements
-    :return: zeros
     """
-    return np.zeros(shape, dtype)
+    size = math.prod(shape)
+    longer = np.zeros(size + 16, np.float32)
+    start = -longer.ctypes.data % 64 // 4
+    return longer[start : start + size].reshape(shape)

@@ -1,25 +1,73 @@
-"""Layers and optimizer of a network, as the kernels see them."""
+"""Gives the kernels the layers and the optimizer of an actor or a critic."""
 
-import ctypes
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 
-from sb3_tdac.diagnostics.transaction import NotFinite, Snapshot
-from sb3_tdac.fast.library import Layer, NetworkStructure, Parameter, address, load, zeros
+from sb3_tdac.diagnostics.not_finite import NotFinite
+from sb3_tdac.fast.library import Kernels, zeros
+from sb3_tdac.policies import TDACPolicy
 
-ACTIVATIONS = {nn.Tanh: 1, nn.ReLU: 2}
+if TYPE_CHECKING:
+    from cffi import FFI
+
+#: Activations that the kernels have, by their names in ``kernels.h``.
+ACTIVATIONS = {nn.Tanh: "TANH", nn.ReLU: "RELU"}
 VARIANTS = ("weight_decay", "amsgrad", "maximize", "capturable", "differentiable")
 STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
+class Layers(NamedTuple):
+    """The modules and the optimizer of an actor or a critic.
+
+    :param features: number of inputs
+    :param hidden: Linear, activation, Linear, activation, ...
+    :param heads: linear layers on top of the last hidden layer
+    :param optimizer: of their parameters
+    """
+
+    features: int
+    hidden: nn.Sequential
+    heads: list[nn.Module]
+    optimizer: torch.optim.Optimizer
+
+    @property
+    def linear(self) -> list[nn.Linear]:
+        """Hidden linear layers, then the heads."""
+        modules = [*[*self.hidden][0::2], *self.heads]
+        return [module for module in modules if isinstance(module, nn.Linear)]
+
+
+def actor_layers(policy: TDACPolicy) -> Layers:
+    """The actor: its heads are the mean and the std, or the logits.
+
+    :param policy: with an ``MlpExtractor``
+    """
+    is_box = isinstance(policy.action_space, spaces.Box)
+    heads = [policy.action_net, *([policy.std_net] if is_box else [])]
+    features = policy.pi_features_extractor.features_dim
+    return Layers(features, policy.mlp_extractor.policy_net, heads, policy.optimizer)
+
+
+def critic_layers(policy: TDACPolicy) -> Layers:
+    """The critic: its one head is the value.
+
+    :param policy: with an ``MlpExtractor``
+    """
+    features, hidden = policy.vf_features_extractor.features_dim, policy.mlp_extractor.value_net
+    return Layers(features, hidden, [policy.value_net], policy.critic_optimizer)
+
+
 def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the kernels' ``adam`` does what the optimizer's own ``step`` would.
+    """Whether the kernels' ``adam`` does the same as the optimizer's own ``step``.
+
+    torch's list of hooks is private: no public function tells whether an optimizer has one.
 
     :param optimizer: of one group of parameters
-    :return: False for another class, a variant of Adam, or a ``step`` that somebody listens to
+    :return: False for another class, a variant of Adam, or a ``step`` with hooks
     """
     group = optimizer.param_groups[0]
     return (
@@ -33,124 +81,138 @@ def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def state_fits(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether what a plain Adam remembers is of the kernels' form: a file may hold anything.
+    """Whether the kernels can use the state of a plain Adam: a file may hold any state.
 
     :param optimizer: of one group of parameters
-    :return: True for another optimizer too, whose own ``step`` will see
+    :return: True for other optimizers too: their own ``step`` reads their state
     """
     if not is_plain_adam(optimizer):
         return True
-    known = [(p, optimizer.state[p]) for p in optimizer.param_groups[0]["params"]]
     return all(
         tensor.dtype == torch.float32
         and tensor.device.type == "cpu"
         and tensor.is_contiguous()
         and tensor.shape == (() if name == "step" else parameter.shape)
-        for parameter, state in known
-        for name, tensor in state.items()
+        for parameter in optimizer.param_groups[0]["params"]
+        for name, tensor in optimizer.state[parameter].items()
     )
 
 
 class Network:
-    """Hidden layers with one or more linear heads, and the optimizer that trains them.
+    """An actor or a critic for the kernels, with its optimizer.
 
     The kernels read and write the memory of the parameters, and of Adam's state.
 
-    :param hidden: ``nn.Sequential`` of Linear, activation, Linear, activation, ...
-    :param heads: linear layers on top of the last hidden one
-    :param optimizer: whose single group has the parameters of these layers, and no others
+    :param kernels: the library
+    :param layers: that the kernels cover; their optimizer has no other parameters
     :param rows: states in the largest batch
     """
 
-    def __init__(
-        self,
-        hidden: nn.Sequential,
-        heads: list[nn.Linear],
-        optimizer: torch.optim.Optimizer,
-        rows: int,
-    ):
-        self.optimizer = optimizer
-        self.parameters: list[Tensor] = optimizer.param_groups[0]["params"]
+    def __init__(self, kernels: Kernels, layers: Layers, rows: int):
+        self._functions, self.optimizer = kernels.functions, layers.optimizer
+        self.parameters: list[Tensor] = self.optimizer.param_groups[0]["params"]
         self.gradients = [zeros(*parameter.shape) for parameter in self.parameters]
-        self._parameters = (Parameter * len(self.parameters))()
-        self._of = {id(p): at for p, at in zip(self.parameters, self._parameters, strict=True)}
-        self._set_parameters()
-        modules: list[Any] = [*hidden]
-        linear = [*modules[0::2], *heads]
-        activations = [ACTIVATIONS[type(module)] for module in modules[1::2]] + [0] * len(heads)
-        self.outputs = [zeros(rows, layer.out_features) for layer in linear]
-        self._errors = [zeros(rows, layer.out_features) for layer in linear]
-        self._scratch = zeros(max(layer.weight.numel() for layer in linear))
-        self._layers = (Layer * len(linear))(
-            *(
-                self._layer(*parts)
-                for parts in zip(linear, activations, self.outputs, self._errors, strict=True)
-            )
-        )
-        self._structure = NetworkStructure(
-            len(linear) - len(heads),
-            len(linear),
-            len(self.parameters),
-            self._layers,
-            self._parameters,
-            address(self._scratch),
-        )
-        self.address = ctypes.addressof(self._structure)
+        is_adam = is_plain_adam(self.optimizer)
+        self.states = [self._state_of(p) for p in self.parameters] if is_adam else []
+        self.outputs = [zeros(rows, layer.out_features) for layer in layers.linear]
+        self._errors = [zeros(*output.shape) for output in self.outputs]
+        self._scratch = zeros(max(layer.weight.numel() for layer in layers.linear))
         self._copy = zeros(sum(3 * gradient.size + 1 for gradient in self.gradients))
-        self._copy_address = address(self._copy)
-        self._snapshot = None if self.states else Snapshot()
+        self._copy_pointer = kernels.pointer(self._copy)
+        self._kept: dict[Tensor, dict[str, Any]] = {}
+        self._parameters = self._build_parameters(kernels)
+        self._layers = self._build_layers(kernels, layers)
+        self.structure = kernels.ffi.new(
+            "Network *",
+            dict(
+                n_hidden=len(self.outputs) - len(layers.heads),
+                n_layers=len(self.outputs),
+                n_parameters=len(self.parameters),
+                layers=self._layers,
+                parameters=self._parameters,
+                scratch=kernels.pointer(self._scratch),
+            ),
+        )
+
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        """The state of Adam, made as Adam makes it."""
+        state: dict[str, Tensor] = self.optimizer.state[parameter]
+        if not state:
+            state["step"] = torch.tensor(0.0)
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        return state
+
+    def _build_parameters(self, kernels: Kernels) -> "FFI.CData":
+        """Point to parameters and gradients, and to the state of Adam."""
+        rows = [
+            dict(value=kernels.pointer(parameter), gradient=kernels.pointer(gradient))
+            for parameter, gradient in zip(self.parameters, self.gradients, strict=True)
+        ]
+        for row, state in zip(rows, self.states, strict=False):  # without Adam they stay NULL
+            for field, name in zip(("steps", "mean", "square"), STATE, strict=True):
+                row[field] = kernels.pointer(state[name])
+        sizes = [gradient.size for gradient in self.gradients]
+        return kernels.ffi.new(
+            "Parameter[]", [row | dict(size=size) for row, size in zip(rows, sizes, strict=True)]
+        )
+
+    def _build_layers(self, kernels: Kernels, layers: Layers) -> "FFI.CData":
+        at = {parameter: self._parameters + i for i, parameter in enumerate(self.parameters)}
+        names = [ACTIVATIONS[type(module)] for module in [*layers.hidden][1::2]]
+        names += ["LINEAR"] * len(layers.heads)
+        rows = zip(layers.linear, names, self.outputs, self._errors, strict=True)
+        return kernels.ffi.new(
+            "Layer[]",
+            [
+                dict(
+                    inputs=layer.in_features,
+                    outputs=layer.out_features,
+                    activation=getattr(kernels.functions, name),
+                    weight=at[layer.weight],
+                    bias=at[layer.bias],
+                    output=kernels.pointer(output),
+                    error=kernels.pointer(error),
+                )
+                for layer, name, output, error in rows
+            ],
+        )
 
     def keep(self) -> None:
-        """Copy parameters and the optimizer's state, for ``restore``."""
-        load().copy_state(self.address, self._copy_address, False)
-        if self._snapshot is not None:
-            self._snapshot.take([], [self.optimizer])
+        """Copy the parameters and the optimizer's state, for ``restore``."""
+        self._functions.copy_state(self.structure, self._copy_pointer, False)
+        if not self.states:
+            self._kept = {
+                parameter: {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
+                for parameter, state in self.optimizer.state.items()
+            }
 
     def restore(self) -> None:
         """Return to what was kept."""
-        load().copy_state(self.address, self._copy_address, True)
-        if self._snapshot is not None:
-            self._snapshot.restore()
+        self._functions.copy_state(self.structure, self._copy_pointer, True)
+        if not self.states:
+            self.optimizer.state.clear()
+            self.optimizer.state.update(self._kept)
 
-    def _set_parameters(self) -> None:
-        """Point to parameters and gradients, and to the state of Adam, made as Adam makes it."""
-        self.states: list[dict[str, Tensor]] = []
-        for parameter, gradient, at in zip(
-            self.parameters, self.gradients, self._parameters, strict=True
-        ):
-            at.value, at.gradient, at.size = address(parameter), address(gradient), gradient.size
-            if is_plain_adam(self.optimizer):
-                state = self.optimizer.state[parameter]
-                if not state:
-                    state["step"] = torch.tensor(0.0)
-                    state["exp_avg"] = torch.zeros_like(parameter)
-                    state["exp_avg_sq"] = torch.zeros_like(parameter)
-                at.steps, at.mean = address(state["step"]), address(state["exp_avg"])
-                at.square = address(state["exp_avg_sq"])
-                self.states.append(state)
-
-    def _layer(self, linear: nn.Linear, activation: int, output: Any, error: Any) -> Layer:
-        weight, bias = (self._of[id(tensor)] for tensor in (linear.weight, linear.bias))
-        return Layer(
-            *(linear.in_features, linear.out_features, activation),
-            *(ctypes.pointer(weight), ctypes.pointer(bias), address(output), address(error)),
-        )
+    def is_finite(self) -> bool:
+        """Whether no parameter is NaN or infinite."""
+        return bool(self._functions.is_finite(self.structure))
 
     def step(self, max_grad_norm: float | None) -> None:
         """Clip the gradient as ``clip_grad_norm_`` does, and take the optimizer's step.
 
         :param max_grad_norm: norm to clip to; ``None``: do not clip
-        :raises NotFinite: if the gradient is not finite, and before any parameter moves
+        :raises NotFinite: if the gradient is not finite; no parameter has moved then
         """
-        kernels = load()
-        norm = math.sqrt(kernels.squared_gradient_norm(self.address))
+        functions, structure = self._functions, self.structure
+        norm = math.sqrt(functions.squared_gradient_norm(structure))
         if not math.isfinite(norm):
             raise NotFinite("norm of a gradient")
         if max_grad_norm is not None and norm + 1e-6 > max_grad_norm:
-            kernels.scale_gradient(self.address, max_grad_norm / (norm + 1e-6))
+            functions.scale_gradient(structure, max_grad_norm / (norm + 1e-6))
         if self.states and is_plain_adam(self.optimizer):
             group = self.optimizer.param_groups[0]
-            kernels.adam(self.address, group["lr"], *group["betas"], group["eps"])
+            functions.adam(structure, group["lr"], *group["betas"], group["eps"])
         else:
             for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
                 parameter.grad = torch.from_numpy(gradient)

@@ -1,0 +1,125 @@
+"""Tells which models the kernels cover: for these they compute what autograd would."""
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import CategoricalDistribution
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+from torch import nn
+
+from sb3_tdac.fast.anchors import Listeners
+from sb3_tdac.fast.network import ACTIVATIONS, Layers, actor_layers, critic_layers, state_fits
+from sb3_tdac.normalization import RunningRootMeanSquare
+from sb3_tdac.policies import TDACPolicy
+
+#: Above these limits autograd's matrix products are as fast: measured, see the README.
+MAX_WIDTH, MAX_ROWS_TIMES_WIDTH = 256, 2**17
+
+
+def why_not(policy: TDACPolicy, advantage_stats: RunningRootMeanSquare, rows: int) -> str | None:
+    """The reason why the kernels do not cover a model.
+
+    :param policy: actor and critic
+    :param advantage_stats: running scale of the advantage
+    :param rows: transitions in a batch
+    :return: ``None`` if they do
+    """
+    if type(policy) is not TDACPolicy:
+        return f"policy is a {type(policy).__name__}, not the MlpPolicy"
+    return (
+        _why_not_spaces(policy)
+        or _why_not_layers(policy)
+        or _why_not_size(policy, rows)
+        or _why_not_tensors(policy, advantage_stats)
+        or _why_not_optimizers(policy)
+    )
+
+
+def _why_not_spaces(policy: TDACPolicy) -> str | None:
+    space, action_space = policy.observation_space, policy.action_space
+    if not isinstance(space, spaces.Box) or is_image_space(space, check_channels=False):
+        return f"observations are not vectors: {space}"
+    is_box = isinstance(action_space, spaces.Box)
+    if not is_box and type(policy.action_dist) is not CategoricalDistribution:
+        return f"actions are neither Box nor Discrete: {action_space}"
+    return None
+
+
+def _why_not_layers(policy: TDACPolicy) -> str | None:
+    extractors = (policy.pi_features_extractor, policy.vf_features_extractor)
+    if any(type(extractor) is not FlattenExtractor for extractor in extractors):
+        return "the features extractor is not SB3's FlattenExtractor"
+    if type(policy.mlp_extractor) is not MlpExtractor:
+        return f"mlp_extractor is a {type(policy.mlp_extractor).__name__}, not SB3's"
+    networks = actor_layers(policy), critic_layers(policy)
+    for hidden in (network.hidden for network in networks):
+        if type(hidden) is not nn.Sequential or len(hidden) % 2:
+            return "a network is not a Sequential of layers, each with an activation"
+        if not all(type(activation) in ACTIVATIONS for activation in [*hidden][1::2]):
+            return "an activation is neither Tanh nor ReLU"
+    for network in networks:
+        n_layers = len(network.hidden) // 2 + len(network.heads)
+        plain = [layer for layer in network.linear if type(layer) is nn.Linear]
+        if len(plain) < n_layers or any(layer.bias is None for layer in plain):
+            return "a layer is not Linear, or has no bias"
+    if not _fit_together(*networks):
+        return "layers share a parameter, or do not fit on each other"
+    return None
+
+
+def _fit_together(actor: Layers, critic: Layers) -> bool:
+    """Whether each layer has parameters of its own, in the shape that its neighbours need."""
+    layers = [*actor.linear, *critic.linear]
+    inputs = [*_inputs(actor), *_inputs(critic)]
+    parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
+    return (
+        all(
+            layer.weight.shape == (layer.out_features, width)
+            and layer.bias.shape == (layer.out_features,)
+            for layer, width in zip(layers, inputs, strict=True)
+        )
+        and len({*parameters}) == len(parameters)
+        and len({layer.out_features for layer in actor.linear[-len(actor.heads) :]}) == 1
+        and critic.linear[-1].out_features == 1
+    )
+
+
+def _inputs(network: Layers) -> list[int]:
+    """Number of inputs that each layer must have."""
+    n_hidden = len(network.hidden) // 2
+    widths = [network.features, *(layer.out_features for layer in network.linear[:n_hidden])]
+    return widths[:-1] + widths[-1:] * len(network.heads)
+
+
+def _why_not_size(policy: TDACPolicy, rows: int) -> str | None:
+    layers = [module for module in policy.modules() if isinstance(module, nn.Linear)]
+    width = max(max(layer.in_features, layer.out_features) for layer in layers)
+    if width > MAX_WIDTH or rows * width > MAX_ROWS_TIMES_WIDTH:
+        return f"{rows} rows and layers of width {width} are large enough for autograd"
+    return None
+
+
+def _why_not_tensors(policy: TDACPolicy, advantage_stats: RunningRootMeanSquare) -> str | None:
+    tensors = [*policy.parameters(), *policy.buffers(), *advantage_stats.buffers()]
+    if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors):
+        return "the policy, or a running statistic, is not float32 on a CPU"
+    if not all(t.is_contiguous() for t in tensors):
+        return "a parameter is not contiguous"
+    if not Listeners(policy).are_none():
+        return "a parameter is frozen, or a parameter or a layer has a hook"
+    if any("forward" in vars(module) for module in policy.modules()):
+        return "a module has a forward of its own"
+    return None
+
+
+def _why_not_optimizers(policy: TDACPolicy) -> str | None:
+    for name, optimizer, modules in (
+        ("optimizer", policy.optimizer, policy.actor_modules()),
+        ("critic_optimizer", policy.critic_optimizer, policy.critic_modules()),
+    ):
+        groups = optimizer.param_groups
+        if len(groups) != 1 or {*groups[0]["params"]} != {*modules.parameters()}:
+            return f"{name} does not hold the parameters of its network in one group"
+        if not state_fits(optimizer):
+            return f"the state of {name} does not fit its parameters"
+    return None

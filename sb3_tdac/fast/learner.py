@@ -1,0 +1,272 @@
+"""Acts and updates by compiled kernels, in the order of the text."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from sb3_tdac.fast.anchors import Listeners, actor_anchors, update_anchors
+from sb3_tdac.fast.library import Array, Kernels, zeros
+from sb3_tdac.fast.network import Network, actor_layers, critic_layers
+from sb3_tdac.fast.update import KernelUpdate
+from sb3_tdac.learner import Options
+from sb3_tdac.normalization import CLIP, DECAY, EPSILON, RunningMeanStd, RunningRootMeanSquare
+from sb3_tdac.policies import TDACPolicy
+from sb3_tdac.transitions import TransitionRows
+
+
+class Snapshot:
+    """Copy of the numbers that an update changes, to undo an update that fails.
+
+    :param networks: actor and critic, with their optimizers
+    :param statistics: running statistics, the mean square of the advantage first
+    """
+
+    def __init__(self, networks: Sequence[Network], statistics: Sequence[Array]):
+        self._networks, self._statistics = networks, statistics
+
+    def take(self) -> None:
+        """Copy the numbers."""
+        for network in self._networks:
+            network.keep()
+        self._kept = [numbers.copy() for numbers in self._statistics]
+
+    def restore(self) -> None:
+        """Write the numbers of the last ``take`` back."""
+        for network in self._networks:
+            network.restore()
+        for numbers, kept in zip(self._statistics, self._kept, strict=True):
+            numbers[...] = kept
+
+    def is_finite(self) -> bool:
+        """Whether no parameter and no mean square is NaN or infinite.
+
+        After gradients of a finite norm the optimizers are finite, after observations that
+        passed the checks the statistics of the observations are.
+        """
+        are_finite = all(network.is_finite() for network in self._networks)
+        return are_finite and math.isfinite(self._statistics[0])
+
+
+class KernelLearner:
+    """A ``sb3_tdac.learner.Learner`` on the memory of a policy's parameters.
+
+    :param kernels: the library
+    :param policy: covered by the kernels
+    :param advantage_stats: running scale of the advantage
+    :param n_steps: steps of each environment between updates
+    :param n_envs: number of environments
+    :param generator: of the noise of actions
+    """
+
+    def __init__(
+        self,
+        kernels: Kernels,
+        policy: TDACPolicy,
+        advantage_stats: RunningRootMeanSquare,
+        n_steps: int,
+        n_envs: int,
+        generator: torch.Generator,
+    ):
+        self._kernels, self._functions = kernels, kernels.functions
+        self._policy, self._generator = policy, generator
+        self._size, self._is_box = n_steps * n_envs, isinstance(policy.action_space, spaces.Box)
+        actor, rows = actor_layers(policy), 2 * n_steps * n_envs + n_envs  # every step a time limit
+        self.actor = Network(kernels, actor, rows)
+        self.critic = Network(kernels, critic_layers(policy), rows)
+        self._allocate_batch(rows, actor.features, actor.linear[-1].out_features)
+        self._allocate_noise(n_envs, actor.linear[-1].out_features)
+        self._set_statistics(advantage_stats)
+        self._listeners, self._actor_anchors = Listeners(policy), actor_anchors(policy)
+        self._update_anchors = update_anchors(policy, advantage_stats, [self.actor, self.critic])
+
+    def _allocate_batch(self, rows: int, features: int, width: int) -> None:
+        """Make arrays for a batch, and the structure that points to them."""
+        size, pointer = self._size, self._kernels.pointer
+        self._features = features
+        self._raw_states, self._states = zeros(rows, features), zeros(rows, features)
+        self._state_pointers = pointer(self._raw_states), pointer(self._states)
+        self._columns: dict[str, Array] = dict(
+            reward=zeros(size),
+            action=zeros(size, width),
+            successor=np.zeros(size, np.int64),
+            elapsed_steps=np.zeros(size, np.int64),
+            choice=np.zeros(size, np.int64),
+            terminated=np.zeros(size, bool),
+        )
+        self._action = self._columns["action" if self._is_box else "choice"]
+        self._numbers, names = zeros(3, size), ("value", "target", "advantage")
+        self._columns |= dict(zip(names, self._numbers, strict=True))
+        pointers = {name: pointer(column) for name, column in self._columns.items()}
+        fields = pointers | dict(size=size, states=self._state_pointers[1])
+        self._batch: Any = self._kernels.ffi.new("Batch *", fields)  # cffi's have no typed fields
+        self._heads: list[Array] = []  # outputs of the actor in the last update
+
+    def _allocate_noise(self, n_envs: int, width: int) -> None:
+        self._noise, self._sampled = torch.empty(n_envs, width), zeros(n_envs, width)
+        self._noise_array = self._noise.numpy()
+        self._sampling = self._kernels.pointer(self._noise), self._kernels.pointer(self._sampled)
+
+    def _set_statistics(self, advantage_stats: RunningRootMeanSquare) -> None:
+        """Point to the running statistics."""
+        tensors = [advantage_stats.mean_square, advantage_stats.weight]
+        if self._policy.normalize_observation:
+            (stats,) = self._policy.observation_normalizer.stats.values()
+            tensors += [stats.mean, stats.var, stats.count]
+            self._memory = stats.memory
+        pointers = [*map(self._kernels.pointer, tensors)]
+        self._scale, self._moments = pointers[:2], pointers[2:]
+        statistics = [tensor.numpy() for tensor in tensors]
+        self._mean_square = statistics[0]
+        self.snapshot = Snapshot([self.critic, self.actor], statistics)
+
+    def is_current(self, actor_only: bool = False) -> bool:
+        """Whether the kernels still point to what the policy computes with, and no hook listens.
+
+        :param actor_only: ask of what actions are computed with
+        """
+        return (
+            self._actor_anchors.hold()
+            and self._listeners.are_none(actor_only)
+            and (actor_only or self._update_anchors.hold())
+        )
+
+    def _set_states(self, obs: Array) -> None:
+        """Write observations into the batch, normalized as the policy does."""
+        rows = len(obs)
+        if not self._moments:
+            self._states[:rows] = obs.reshape(rows, -1)
+            return
+        self._raw_states[:rows] = obs.reshape(rows, -1)
+        raw, normalized = self._state_pointers
+        mean, var, _ = self._moments
+        self._functions.normalize(raw, rows, self._features, mean, var, EPSILON, CLIP, normalized)
+
+    def act(self, obs: Array) -> Array:
+        """Draw actions, with the random numbers that ``policy.sample`` would use.
+
+        :param obs: (n_envs, *observation shape), finite numbers
+        :return: (n_envs, A) or (n_envs,), in the units of ``evaluate_actions``
+        """
+        self._set_states(obs)
+        policy, actor, states, rows = self._policy, self.actor, self._state_pointers[1], len(obs)
+        if self._is_box:
+            self._noise.normal_(generator=self._generator)  # as torch.normal
+            self._functions.sample_gaussian(
+                *(actor.structure, states, rows, policy.squash_output, *policy.std_bounds),
+                *self._sampling,
+            )
+            return self._sampled.copy()
+        self._noise.exponential_(generator=self._generator)  # as torch.multinomial
+        self._functions.forward(actor.structure, states, rows)
+        logits = actor.outputs[-1][:rows]
+        choice: Array = (logits - np.log(self._noise_array)).argmax(axis=1)
+        return choice
+
+    def normalize_rewards(
+        self,
+        rewards: Array,
+        elapsed_steps: Array,
+        gamma: float,
+        discounted_return: Array,
+        stats: RunningMeanStd,
+    ) -> None:
+        """Divide rewards by the root mean square of recent discounted returns, and clip them.
+
+        :param rewards: (n_steps, n_envs), changed in place
+        :param elapsed_steps: (n_steps, n_envs)
+        :param gamma: discount factor
+        :param discounted_return: (n_envs,) float64, up to the last step; changed in place
+        :param stats: of the discounted returns, float64
+        """
+        pointer = self._kernels.pointer
+        moments = pointer(stats.mean), pointer(stats.var), pointer(stats.count)
+        self._functions.normalize_rewards(
+            *(pointer(rewards), pointer(elapsed_steps), *rewards.shape, gamma),
+            *(pointer(discounted_return), *moments, stats.memory, EPSILON, CLIP),
+        )
+
+    def update(self, rows: TransitionRows, options: Options) -> KernelUpdate:
+        """One update: critic, advantage, actor. The caller restores ``snapshot`` if it fails.
+
+        :param rows: B transitions as arrays
+        :param options: of this update
+        :return: its numbers
+        :raises NotFinite: if a gradient is not finite; its parameters have not moved then
+        """
+        functions, critic, batch = self._functions, self.critic, self._batch
+        self._heads = []
+        self._set_batch(rows)
+        scale = 1.0 if options.loss_reduction == "sum" else 1.0 / self._size
+        residual = options.critic_gradient == "residual"
+        if not options.critic_first:
+            numbers = self._set_advantage(options)
+        for _ in range(options.critic_steps):  # (4.19), (4.20)
+            functions.critic_gradient(critic.structure, batch, options.gamma, scale, residual)
+            critic.step(options.max_grad_norm)
+        of_critic = self._numbers[:2].copy()
+        if options.critic_first:
+            numbers = self._set_advantage(options)
+        self._set_actor_gradient(scale, options.ent_coef)  # (4.22)
+        self.actor.step(options.max_grad_norm)  # (4.23)
+        if self._moments:
+            raw = self._state_pointers[0]
+            functions.update_moments(raw, self._size, self._features, *self._moments, self._memory)
+        action, reduction = self._action.copy(), options.loss_reduction
+        return KernelUpdate(of_critic, numbers, self._heads, action, reduction)
+
+    def _set_batch(self, rows: TransitionRows) -> None:
+        self._batch.rows = len(rows.states)
+        self._set_states(rows.states)
+        for name in ("reward", "terminated", "successor", "elapsed_steps"):
+            self._columns[name][:] = getattr(rows, name)
+        self._action[:] = rows.action
+
+    def _set_advantage(self, options: Options) -> Array:
+        """(4.21) of the critic as it is now, with the options.
+
+        :return: (3, B) value, target and advantage
+        """
+        gamma = options.gamma
+        self._functions.value_and_target(self.critic.structure, self._batch, gamma)
+        self._functions.advantage(
+            *(self._batch, gamma, options.scale_advantage, DECAY, EPSILON, *self._scale),
+            *(options.normalize_advantage, options.discount_states),
+        )
+        return self._numbers.copy()
+
+    def _set_actor_gradient(self, scale: float, ent_coef: float) -> None:
+        functions, policy, actor = self._functions, self._policy, self.actor
+        arguments = actor.structure, self._batch, scale, ent_coef
+        if self._is_box:
+            functions.gaussian_gradient(*arguments, policy.squash_output, *policy.std_bounds)
+        else:
+            functions.categorical_gradient(*arguments)
+        heads = actor.outputs[-2:] if self._is_box else actor.outputs[-1:]
+        self._heads = [output[: self._size].copy() for output in heads]
+
+    def trace(self) -> dict[str, Sequence[Tensor | Array]]:
+        """Numbers of the last update, in the order of computing, to find the first bad one.
+
+        :return: by the names that messages use; those of the actor only if the update reached it
+        """
+        columns = self._columns
+        trace: dict[str, Sequence[Tensor | Array]] = {
+            "parameter of the critic": self.critic.parameters,
+            "value": [columns["value"]],
+            "target": [columns["target"]],
+            "gradient of the critic": self.critic.gradients,
+            "mean square of the advantage": [self._mean_square],
+            "advantage": [columns["advantage"]],
+            "parameter of the actor": self.actor.parameters,
+        }
+        trace["output of the actor"] = self._heads
+        if self._heads and all(np.isfinite(output).all() for output in self._heads):
+            numbers = self._numbers  # torch refuses a distribution of outputs that are not finite
+            update = KernelUpdate(numbers[:2], numbers, self._heads, self._action, "sum")
+            trace["log-density"] = [update.log_prob]
+        return trace | {"gradient of the actor": self.actor.gradients}
