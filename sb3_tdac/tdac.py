@@ -1,6 +1,7 @@
 """TDAC: the one-step temporal-difference advantage actor-critic, (4.19)-(4.26)."""
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from sb3_tdac import equations
 from sb3_tdac.diagnostics.not_finite import check_actions, check_parameters
 from sb3_tdac.diagnostics.rollout_watch import RolloutWatch
 from sb3_tdac.diagnostics.snapshot import AutogradSnapshot
-from sb3_tdac.diagnostics.transaction import Snapshot, Transaction
+from sb3_tdac.diagnostics.transaction import Snapshot, Trace, Transaction
 from sb3_tdac.learner import AutogradLearner, Learner, Options, Update
 from sb3_tdac.normalization import RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
@@ -359,15 +360,16 @@ class TDAC(TwoOptimizerAlgorithm):
         """Take the compiled kernels if they compute what autograd does with the policy as it is."""
         found = self._kernel_learner()
         if isinstance(found, str):
-            autograd = AutogradLearner(
+            learner = AutogradLearner(
                 self.policy, self.advantage_stats, self.generator, self.device
             )
-            snapshot: Snapshot = AutogradSnapshot(autograd)
-            self._learner, path = autograd, f"the general path: {found}"
+            snapshot = AutogradSnapshot(learner)
+            self._learner, path = learner, f"the general path: {found}"
+            undo: tuple[Snapshot, Callable[[], Trace]] = snapshot, snapshot.trace
         else:
-            self._learner, snapshot = found, found.snapshot
-            path = "the fast path (compiled kernels)"
-        self._transaction = Transaction(snapshot, self.policy, self._location)
+            self._learner, path = found, "the fast path (compiled kernels)"
+            undo = found.snapshot, found.trace
+        self._transaction = Transaction(*undo, self.policy, self._location)
         if self.verbose >= 1 and path != self._path:
             print(f"Computing on {path}")
         self._path = path

@@ -23,20 +23,29 @@ class Snapshot(Protocol):
     def is_finite(self) -> bool:
         """Whether the update left finite numbers only."""
 
-    def trace(self) -> Mapping[str, Sequence[Tensor | Array]]:
-        """The quantities of the last update by name, in the order in which they were computed."""
+
+#: Quantities of the last update by name, in the order in which they were computed.
+Trace = Mapping[str, Sequence[Tensor | Array]]
 
 
 class Transaction:
     """Context of an update: if it fails, the model is that of before.
 
     :param snapshot: of the model
+    :param trace: returns what the last update computed, even if it failed
     :param policy: actor and critic
     :param locate: returns the moment of the training; called only for a message
     """
 
-    def __init__(self, snapshot: Snapshot, policy: nn.Module, locate: Callable[[], Location]):
-        self._snapshot, self._policy, self._locate = snapshot, policy, locate
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        trace: Callable[[], Trace],
+        policy: nn.Module,
+        locate: Callable[[], Location],
+    ):
+        self._snapshot, self._trace = snapshot, trace
+        self._policy, self._locate = policy, locate
 
     def __enter__(self) -> None:
         self._snapshot.take()
@@ -52,7 +61,7 @@ class Transaction:
             return
         first = None
         if isinstance(error, Exception | None):  # Ctrl-C keeps its type
-            found = first_not_finite(self._snapshot.trace())
+            found = first_not_finite(self._trace())
             known = error if isinstance(error, NotFinite) else None
             first = found or known or (NotFinite("parameter") if error is None else None)
         self._snapshot.restore()

@@ -10,13 +10,13 @@ from gymnasium import spaces
 from torch import Tensor
 
 from sb3_tdac.fast.anchors import Listeners, actor_anchors, update_anchors
-from sb3_tdac.fast.library import Array, Kernels, zeros
+from sb3_tdac.fast.library import Kernels, zeros
 from sb3_tdac.fast.network import Network, actor_layers, critic_layers
 from sb3_tdac.fast.update import KernelUpdate
 from sb3_tdac.learner import Options
 from sb3_tdac.normalization import CLIP, DECAY, EPSILON, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.policies import TDACPolicy
-from sb3_tdac.transitions import TransitionRows
+from sb3_tdac.transitions import Array, NumpyObs, TransitionRows
 
 
 class Snapshot:
@@ -135,8 +135,9 @@ class KernelLearner:
             and (actor_only or self._update_anchors.hold())
         )
 
-    def _set_states(self, obs: Array) -> None:
+    def _set_states(self, obs: NumpyObs) -> None:
         """Write observations into the batch, normalized as the policy does."""
+        assert isinstance(obs, np.ndarray)  # the kernels cover no dicts
         rows = len(obs)
         if not self._moments:
             self._states[:rows] = obs.reshape(rows, -1)
@@ -146,7 +147,7 @@ class KernelLearner:
         mean, var, _ = self._moments
         self._functions.normalize(raw, rows, self._features, mean, var, EPSILON, CLIP, normalized)
 
-    def act(self, obs: Array) -> Array:
+    def act(self, obs: NumpyObs) -> Array:
         """Draw actions, with the random numbers that ``policy.sample`` would use.
 
         :param obs: (n_envs, *observation shape), finite numbers

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sb3_tdac.transitions import Array
+
 if TYPE_CHECKING:
     from cffi import FFI
 
@@ -22,7 +24,6 @@ C_TYPES: dict[np.dtype[Any] | torch.dtype, str] = {
     **{np.dtype(np.float32): "float[]", np.dtype(np.float64): "double[]"},
     **{np.dtype(np.int64): "int64_t[]", np.dtype(bool): "uint8_t[]"},
 }
-Array = NDArray[np.generic]
 
 
 class Kernels(NamedTuple):

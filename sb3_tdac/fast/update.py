@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sb3_tdac import equations
 from sb3_tdac.distributions import DiagGaussian
-from sb3_tdac.fast.library import Array
+from sb3_tdac.transitions import Array
 
 
 class KernelUpdate:
