@@ -11,6 +11,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from sb3_tdac.aliases import Space
 from sb3_tdac.policies import TDACPolicy
 from sb3_tdac.sb3_adapter import TwoOptimizerAlgorithm
 
@@ -103,9 +104,12 @@ def export_onnx(model: TwoOptimizerAlgorithm, path: str | pathlib.Path) -> None:
     program.save(str(path))
 
 
-def _example(space: spaces.Space[Any], device: torch.device) -> PyTorchObs:
-    """Two observations: of one, the exporter would take the number for a constant."""
+def _example(space: Space, device: torch.device) -> PyTorchObs:
+    """Two observations: with a single one, the exporter would fix the number."""
     if isinstance(space, spaces.Dict):
-        leaves = {key: _example(leaf, device) for key, leaf in space.spaces.items()}
-        return leaves  # type: ignore[return-value]
+        return {key: _samples(leaf, device) for key, leaf in space.spaces.items()}
+    return _samples(space, device)
+
+
+def _samples(space: Space, device: torch.device) -> Tensor:
     return torch.as_tensor(np.stack([space.sample(), space.sample()]), device=device)

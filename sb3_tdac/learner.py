@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from sb3_tdac import equations
+from sb3_tdac.aliases import Array, NumpyObs
 from sb3_tdac.normalization import RunningMeanStd, RunningRootMeanSquare, normalize_rewards
 from sb3_tdac.policies import TDACPolicy
-from sb3_tdac.transitions import Array, NumpyObs, TransitionRows, Transitions
+from sb3_tdac.transitions import TransitionRows, Transitions
 
 NOT_COMPUTED = torch.empty(0)
 
@@ -230,7 +231,7 @@ class AutogradLearner:
         for parameters in groups:
             for parameter in parameters:
                 parameter.grad = None  # zero_grad, without the profiler's share of it
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         on_cpu = self.device.type == "cpu"  # elsewhere a look at the norm waits for the device
         max_norm = math.inf if options.max_grad_norm is None else options.max_grad_norm
         for parameters in groups:

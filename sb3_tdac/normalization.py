@@ -12,6 +12,8 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
+from sb3_tdac.aliases import Space
+
 EPSILON = 1e-8
 CLIP = 10.0
 DECAY = 0.99
@@ -150,7 +152,7 @@ class ObservationNormalizer(nn.Module):
     :param observation_space: space of one observation, a ``Dict`` or a single space
     """
 
-    def __init__(self, observation_space: spaces.Space[Any]):
+    def __init__(self, observation_space: Space):
         super().__init__()
         stats = {
             key: RunningMeanStd(space.shape)

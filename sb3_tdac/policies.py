@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_action_dim, preprocess_obs
@@ -19,6 +18,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
+from sb3_tdac.aliases import Array, Kwargs, Space
 from sb3_tdac.distributions import DiagGaussian
 from sb3_tdac.normalization import ObservationNormalizer
 from sb3_tdac.optimizers import default_optimizer_kwargs, make_optimizer
@@ -60,22 +60,22 @@ class TDACPolicy(ActorCriticPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
+        observation_space: Space,
+        action_space: Space,
         lr_schedule: Schedule,
         critic_lr_schedule: Schedule | None = None,
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
         ortho_init: bool = True,
         features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
-        features_extractor_kwargs: dict[str, Any] | None = None,
+        features_extractor_kwargs: Kwargs | None = None,
         share_features_extractor: bool = False,
         normalize_images: bool = True,
         normalize_observation: bool = True,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
-        optimizer_kwargs: dict[str, Any] | None = None,
+        optimizer_kwargs: Kwargs | None = None,
         critic_optimizer_class: type[torch.optim.Optimizer] | None = None,
-        critic_optimizer_kwargs: dict[str, Any] | None = None,
+        critic_optimizer_kwargs: Kwargs | None = None,
         std_bounds: tuple[float, float] = (0.2, 0.7),
         std_init: float = 0.5,
         scale_actions: bool = True,
@@ -263,7 +263,7 @@ class TDACPolicy(ActorCriticPolicy):
         log_prob = distribution.log_prob(self._flatten_actions(actions))
         return self.predict_values(obs), log_prob, distribution.entropy()
 
-    def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
+    def unscale_action(self, scaled_action: Array) -> Array:
         """Convert actions to the units of the environment, and clip them to its bounds.
 
         :param scaled_action: (B, *action shape) action as sampled
@@ -273,7 +273,7 @@ class TDACPolicy(ActorCriticPolicy):
             return scaled_action
         if self.squash_output:
             scaled_action = scaled_action * self.half_range + self.middle
-        clipped: NDArray[Any] = np.minimum(np.maximum(scaled_action, self._low), self._high)
+        clipped: Array = np.minimum(np.maximum(scaled_action, self._low), self._high)
         return clipped
 
     def _flatten_actions(self, actions: Tensor) -> Tensor:

@@ -26,9 +26,10 @@ from stable_baselines3.common.utils import (
     get_device,
     update_learning_rate,
 )
-from stable_baselines3.common.vec_env import unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import nn
 
+from sb3_tdac.aliases import Array
 from sb3_tdac.diagnostics.location import Location
 from sb3_tdac.diagnostics.not_finite import check_parameters
 from sb3_tdac.diagnostics.rollout_watch import RolloutWatch
@@ -38,7 +39,7 @@ from sb3_tdac.persistence import files, plain_model, random_states
 from sb3_tdac.persistence.plain_entries import refusing
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
-from sb3_tdac.transitions import Array, TransitionBuffer
+from sb3_tdac.transitions import TransitionBuffer
 from sb3_tdac.validation import (
     check_bool,
     check_integer,
@@ -67,6 +68,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     """
 
     policy: TDACPolicy
+    policy_class: type[TDACPolicy]
     rollout_buffer: TransitionBuffer  # type: ignore[assignment]
     #: Random generator for actions: threads that train at the same time do not share it.
     generator: torch.Generator
@@ -83,7 +85,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     _is_in_rollout = False
     #: States for ``resume`` from the model's file; ``None`` after training went on.
     _random_states: dict[str, str] | None = None
-    _origin: dict[str, Any]
+    _origin: dict[str, object]
 
     def _adopt_env(self, env: GymEnv | str) -> None:
         """Wrap the environment as SB3 does, and take its spaces, bounded or not."""
@@ -186,13 +188,9 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
             check_integer("log_interval", log_interval, low=1)
         self._is_watched = callback is not None
         try:
+            interval: Any = log_interval  # SB3 annotates no None, and takes it
             return super().learn(
-                total_timesteps,
-                callback,
-                log_interval,  # type: ignore[arg-type]
-                tb_log_name,
-                reset_num_timesteps,
-                progress_bar,
+                total_timesteps, callback, interval, tb_log_name, reset_num_timesteps, progress_bar
             )
         finally:
             self._is_watched = True
@@ -217,7 +215,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
             raise
         return prepared
 
-    def _watch(self, env: Any) -> RolloutWatch:
+    def _watch(self, env: VecEnv) -> RolloutWatch:
         return RolloutWatch(env, self.observation_space, self._location)
 
     def _location(self) -> Location:
@@ -270,11 +268,11 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         if not isinstance(load_path_or_dict, dict):
             with files.opened(load_path_or_dict) as file:
                 _, load_path_or_dict, _ = load_from_zip_file(file, load_data=False, device=device)
-        before = copy.deepcopy(self.get_parameters())
+        before: Any = copy.deepcopy(self.get_parameters())
         try:
             super().set_parameters(load_path_or_dict, exact_match, device)
         except Exception:
-            super().set_parameters(before, exact_match=True, device=device)  # type: ignore[arg-type]
+            super().set_parameters(before, exact_match=True, device=device)
             raise
 
     @classmethod
@@ -322,7 +320,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         path: files.ModelPath,
         env: GymEnv | None = None,
         device: torch.device | str = "auto",
-        custom_objects: dict[str, Any] | None = None,
+        custom_objects: dict[str, object] | None = None,
         print_system_info: bool = False,
         force_reset: bool = True,
         safe: bool = False,
@@ -389,10 +387,11 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
             )
         policy, attributes = self.policy, dict(stats_window_size="_stats_window_size")
         names = sorted(self.constructor_arguments() - plain_model.UNTRUSTED - exclude)
+        arguments = {name: getattr(self, attributes.get(name, name)) for name in names}
         optimizers = policy.optimizer, policy.critic_optimizer
         return plain_model.PlainModel(
             policy=aliases[type(policy)],
-            arguments={name: getattr(self, attributes.get(name, name)) for name in names},
+            arguments=plain_model.all_plain(arguments),
             observation_space=self.observation_space,
             action_space=self.action_space,
             n_envs=self.n_envs,
@@ -408,7 +407,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         path: files.ModelPath,
         env: GymEnv | None,
         device: torch.device | str,
-        changes: dict[str, Any],
+        changes: dict[str, object],
     ) -> SelfAlgorithm:
         """Build a model from the plain form in its file, with some arguments changed."""
         plain = plain_model.read_plain_form(path, cls.constructor_arguments())

@@ -13,6 +13,7 @@ from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_tdac import equations
+from sb3_tdac.aliases import Array, Kwargs, NumpyObs
 from sb3_tdac.diagnostics.not_finite import check_actions, check_parameters
 from sb3_tdac.diagnostics.rollout_watch import RolloutWatch
 from sb3_tdac.diagnostics.snapshot import AutogradSnapshot
@@ -22,7 +23,7 @@ from sb3_tdac.normalization import RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.sb3_adapter import TwoOptimizerAlgorithm
 from sb3_tdac.schedules import ScheduleArgument
-from sb3_tdac.transitions import Array, NumpyObs, TransitionBuffer
+from sb3_tdac.transitions import TransitionBuffer
 from sb3_tdac.validation import check_bool, check_integer, check_policy, check_real, check_word
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class TDAC(TwoOptimizerAlgorithm):
         discount_states: bool = False,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
+        policy_kwargs: Kwargs | None = None,
         verbose: int = 0,
         seed: int | None = None,
         device: torch.device | str = "auto",
@@ -140,16 +141,16 @@ class TDAC(TwoOptimizerAlgorithm):
             check_integer("seed", seed, low=0, high=2**32 - 1)
         if not isinstance(policy_kwargs, dict | None):
             raise TypeError(f"policy_kwargs must be a dict, got {policy_kwargs!r}")
-        super().__init__(
-            policy,
-            None,  # type: ignore[arg-type]  # _adopt_env: SB3 asserts bounds that TDAC does not need
-            learning_rate=learning_rate,  # type: ignore[arg-type]
-            n_steps=n_steps,  # type: ignore[arg-type]
+        arguments: dict[str, Any] = dict(  # SB3's types allow neither None nor schedules here
+            policy=policy,
+            env=None,  # _adopt_env takes it: SB3 asserts bounds that TDAC does not need
+            learning_rate=learning_rate,
+            n_steps=n_steps,
             gamma=gamma,
             gae_lambda=0.0,  # one step
-            ent_coef=ent_coef,  # type: ignore[arg-type]
+            ent_coef=ent_coef,
             vf_coef=1.0,  # the critic has a loss of its own
-            max_grad_norm=max_grad_norm,  # type: ignore[arg-type]
+            max_grad_norm=max_grad_norm,
             use_sde=False,
             sde_sample_freq=-1,
             stats_window_size=stats_window_size,
@@ -158,8 +159,8 @@ class TDAC(TwoOptimizerAlgorithm):
             verbose=verbose,
             seed=seed,
             device=device,
-            _init_setup_model=False,
         )
+        super().__init__(**arguments, _init_setup_model=False)
         self.critic_learning_rate = critic_learning_rate
         self.actor_warmup = actor_warmup
         self.normalize_advantage = normalize_advantage
@@ -188,7 +189,7 @@ class TDAC(TwoOptimizerAlgorithm):
             self.n_steps, self.n_envs, self.observation_space, self.action_space
         )
         with self._seeded(self.seed):
-            self.policy = self.policy_class(  # type: ignore[assignment]
+            self.policy = self.policy_class(
                 self.observation_space,
                 self.action_space,
                 self.lr_schedule,

@@ -5,14 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import get_action_dim, get_obs_shape
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 
-Array = NDArray[Any]
-NumpyObs = Array | dict[str, Array]
+from sb3_tdac.aliases import Array, Info, NumpyObs, Space
 
 
 class Transitions(NamedTuple):
@@ -80,8 +78,8 @@ class TransitionBuffer:
         self,
         n_steps: int,
         n_envs: int,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
+        observation_space: Space,
+        action_space: Space,
     ):
         self.n_steps, self.n_envs, self._shape = n_steps, n_envs, (n_envs,)
         self.observations = _allocate((n_steps + 1, n_envs), observation_space)
@@ -102,7 +100,7 @@ class TransitionBuffer:
         actions: Array,
         rewards: Array,
         dones: Array,
-        infos: list[dict[str, Any]],
+        infos: list[Info],
         elapsed_steps: Array,
     ) -> None:
         """Store one step of every environment.
@@ -193,20 +191,20 @@ def _flags(dones: Array) -> Array:
     return dones
 
 
-def _allocate_actions(shape: tuple[int, int], space: spaces.Space[Any]) -> Array:
+def _allocate_actions(shape: tuple[int, int], space: Space) -> Array:
     if isinstance(space, spaces.Discrete):
         return np.zeros(shape, np.int64)
     dtype = np.int64 if isinstance(space, spaces.MultiDiscrete) else np.float32
     return np.zeros((*shape, get_action_dim(space)), dtype)
 
 
-def _allocate(shape: tuple[int, int], space: spaces.Space[Any]) -> NumpyObs:
+def _allocate(shape: tuple[int, int], space: Space) -> NumpyObs:
     if isinstance(space, spaces.Dict):
         return {key: _zeros(shape, leaf) for key, leaf in space.spaces.items()}
     return _zeros(shape, space)
 
 
-def _zeros(shape: tuple[int, int], space: spaces.Space[Any]) -> Array:
+def _zeros(shape: tuple[int, int], space: Space) -> Array:
     return np.zeros((*shape, *get_obs_shape(space)), space.dtype)
 
 

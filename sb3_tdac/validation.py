@@ -18,13 +18,15 @@ from stable_baselines3.common.torch_layers import (
 )
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from sb3_tdac.aliases import Space
+
 LEAF_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 LEAF_NAMES = "a Box, or a Discrete, MultiDiscrete or MultiBinary of one axis that starts at 0"
 
 
 def check_real(
     name: str,
-    value: Any,
+    value: object,
     low: float = -math.inf,
     high: float = math.inf,
     open_low: bool = False,
@@ -36,13 +38,14 @@ def check_real(
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
-    fits = low < value <= high if open_low else low <= value <= high  # type: ignore[operator]
-    if not (fits and abs(value) <= sys.float_info.max):  # type: ignore[operator]
+    number: Any = value  # the type Real has no comparison
+    fits = low < number <= high if open_low else low <= number <= high
+    if not (fits and abs(number) <= sys.float_info.max):
         interval = f"{'(' if open_low else '['}{low}, {high}]"
         raise ValueError(f"{name} must be finite and in {interval}, got {value}")
 
 
-def check_integer(name: str, value: Any, low: int, high: float = math.inf) -> None:
+def check_integer(name: str, value: object, low: int, high: float = math.inf) -> None:
     """Refuse what is not an integer in [low, high].
 
     :raises TypeError: if it is not an integer
@@ -54,7 +57,7 @@ def check_integer(name: str, value: Any, low: int, high: float = math.inf) -> No
         raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
 
 
-def check_bool(name: str, value: Any) -> None:
+def check_bool(name: str, value: object) -> None:
     """Refuse what is neither True nor False.
 
     :raises TypeError: if it is something else
@@ -63,7 +66,7 @@ def check_bool(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
 
 
-def check_word(name: str, value: Any, words: Sequence[str]) -> None:
+def check_word(name: str, value: object, words: Sequence[str]) -> None:
     """Refuse a word that is not one of ``words``.
 
     :raises ValueError: if it is another
@@ -73,7 +76,7 @@ def check_word(name: str, value: Any, words: Sequence[str]) -> None:
         raise ValueError(f"{name} must be {choices}, got {value!r}")
 
 
-def check_policy(policy: Any, aliases: dict[str, type[BasePolicy]]) -> None:
+def check_policy(policy: object, aliases: dict[str, type[BasePolicy]]) -> None:
     """Refuse a policy that has no actor and critic with an optimizer each.
 
     :raises TypeError: if it is a class of another kind
@@ -87,7 +90,7 @@ def check_policy(policy: Any, aliases: dict[str, type[BasePolicy]]) -> None:
         )
 
 
-def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+def check_spaces(observation_space: Space, action_space: Space) -> None:
     """Refuse spaces that SB3's networks and distributions have no form for.
 
     :raises ValueError: if a space is not supported
@@ -108,14 +111,14 @@ def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spac
         )
 
 
-def _is_supported(space: spaces.Space[Any]) -> bool:
+def _is_supported(space: Space) -> bool:
     if isinstance(space, spaces.MultiDiscrete) and len(space.shape) != 1:
         return False
     return isinstance(space, LEAF_SPACES) and not np.any(getattr(space, "start", 0))
 
 
 def check_extractor(
-    observation_space: spaces.Space[Any],
+    observation_space: Space,
     features_extractor_class: type[BaseFeaturesExtractor],
     normalize_images: bool,
 ) -> None:
@@ -142,7 +145,7 @@ def check_extractor(
         )
 
 
-def check_observation(obs: Any, env: VecEnv) -> None:
+def check_observation(obs: object, env: VecEnv) -> None:
     """Refuse observations that are not in the environment's space.
 
     Bounds do not count behind ``VecNormalize``, which leaves them.

@@ -3,10 +3,10 @@
 import traceback
 from typing import Any, NoReturn
 
-from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
+from sb3_tdac.aliases import Space
 from sb3_tdac.diagnostics.location import Location
 from sb3_tdac.diagnostics.numbers import fault_of, is_number
 from sb3_tdac.diagnostics.subprocesses import stop_workers
@@ -92,7 +92,7 @@ def _origin(error: Exception) -> tuple[int | None, bool, bool]:
     return (env if isinstance(env, int) else None), is_from_env, is_handler
 
 
-def _first_odd(results: list[Any], space: spaces.Space[Any]) -> int | None:
+def _first_odd(results: list[Any], space: Space) -> int | None:
     """Index of the first process with an observation, reward or flag that no array can hold."""
     for env, (obs, *rest) in enumerate(results):
         numbers = rest[:2] if len(rest) > 1 else []  # a reset has none

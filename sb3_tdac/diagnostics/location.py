@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sb3_tdac.transitions import Array
+from sb3_tdac.aliases import Array
 
 
 @dataclass(frozen=True)

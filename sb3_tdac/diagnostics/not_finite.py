@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sb3_tdac.aliases import Array
 from sb3_tdac.diagnostics.location import Location
-from sb3_tdac.transitions import Array
 
 #: Quantities of which each transition of a batch has one.
 BY_ROW = ("value", "target", "advantage", "output of the actor", "log-density")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from sb3_tdac.transitions import Array
+from sb3_tdac.aliases import Array, Space
 
 #: Largest size of an observation or reward: sums of its square stay finite in float32.
 LARGEST = 1e15
@@ -66,7 +66,7 @@ def bad_rewards(rewards: Array) -> list[int]:
     return bad
 
 
-def bad_observation(obs: Any, space: spaces.Space[Any], n_envs: int) -> tuple[int, str] | None:
+def bad_observation(obs: Any, space: Space, n_envs: int) -> tuple[int, str] | None:
     """Find the first observation that no network can learn from.
 
     Bounds of a ``Box`` do not count. Bounds of a discrete space do: a network has no other input.
@@ -87,7 +87,7 @@ def bad_observation(obs: Any, space: spaces.Space[Any], n_envs: int) -> tuple[in
     return None
 
 
-def fault_of(obs: object, space: spaces.Space[Any]) -> str | None:
+def fault_of(obs: object, space: Space) -> str | None:
     """Say why no network can learn from one observation.
 
     :param obs: observation
@@ -107,9 +107,7 @@ def _batch(obs: object) -> object:
         return obs
 
 
-def _bad_rows(
-    name: str, rows: object, space: spaces.Space[Any], n_envs: int
-) -> tuple[int, str] | None:
+def _bad_rows(name: str, rows: object, space: Space, n_envs: int) -> tuple[int, str] | None:
     shape = n_envs, *(space.shape or ())
     if not isinstance(rows, np.ndarray) or rows.shape != shape or rows.dtype.kind not in "biuf":
         return _not_numbers(name, rows, shape)
@@ -145,7 +143,7 @@ def _are_finite(row: object) -> bool:
         return False
 
 
-def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
+def _limits(space: Space) -> tuple[Any, Any]:
     if isinstance(space, spaces.Discrete):
         return 0, space.n - 1
     if isinstance(space, spaces.MultiDiscrete):
@@ -155,7 +153,7 @@ def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
     return -LARGEST, LARGEST
 
 
-def why(number: Any, space: spaces.Space[Any] | None = None) -> str:
+def why(number: Any, space: Space | None = None) -> str:
     """Say what is wrong with a number.
 
     :param number: one number of an observation, or a reward

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
-from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_tdac.aliases import Array, Info, NumpyObs, Space
 from sb3_tdac.diagnostics.environment_errors import explain
 from sb3_tdac.diagnostics.location import Location
 from sb3_tdac.diagnostics.numbers import bad_observation, bad_rewards, bad_step, fault_of, why
 from sb3_tdac.diagnostics.vec_normalize import RawValues
-from sb3_tdac.transitions import Array, NumpyObs, TransitionBuffer
+from sb3_tdac.transitions import TransitionBuffer
 
 
 class RolloutWatch:
@@ -25,7 +25,7 @@ class RolloutWatch:
     :param locate: returns the moment of the training; called only for a message
     """
 
-    def __init__(self, env: VecEnv, space: spaces.Space[Any], locate: Callable[[], Location]):
+    def __init__(self, env: VecEnv, space: Space, locate: Callable[[], Location]):
         self.env, self._space, self._locate = env, space, locate
         self._raw, self._shape = RawValues(env), (env.num_envs,)
 
@@ -49,7 +49,7 @@ class RolloutWatch:
         if bad is not None:
             self._stop(bad[1], self._locate().last_observation(bad[0]))
 
-    def step(self, actions: Array) -> tuple[NumpyObs, Array, Array, list[dict[str, Any]]]:
+    def step(self, actions: Array) -> tuple[NumpyObs, Array, Array, list[Info]]:
         """Step the environments, and check what they return.
 
         Rewards are checked by ``check_rollout``, raw ones below a ``VecNormalize`` now.

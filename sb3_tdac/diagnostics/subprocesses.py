@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from multiprocessing import connection
-from typing import Any
 
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
@@ -29,9 +28,10 @@ def forget_replies(env: VecEnv) -> None:
     base.waiting = False
 
 
-def _are_spaces(reply: Any) -> bool:
-    is_pair = isinstance(reply, tuple) and len(reply) == 2
-    return is_pair and all(isinstance(part, spaces.Space) for part in reply)
+def _are_spaces(reply: object) -> bool:
+    if not isinstance(reply, tuple) or len(reply) != 2:
+        return False
+    return all(isinstance(part, spaces.Space) for part in reply)
 
 
 def stop_workers(env: SubprocVecEnv) -> tuple[int | None, int | None]:

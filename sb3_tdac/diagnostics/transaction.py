@@ -6,9 +6,9 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from sb3_tdac.aliases import Array
 from sb3_tdac.diagnostics.location import Location
 from sb3_tdac.diagnostics.not_finite import REMEDY, NotFinite, check_parameters, first_not_finite
-from sb3_tdac.transitions import Array
 
 
 class Snapshot(Protocol):

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from sb3_tdac.aliases import Array, NumpyObs
 from sb3_tdac.fast.anchors import Listeners, actor_anchors, update_anchors
 from sb3_tdac.fast.library import Kernels, zeros
 from sb3_tdac.fast.network import Network, actor_layers, critic_layers
@@ -16,7 +17,7 @@ from sb3_tdac.fast.update import KernelUpdate
 from sb3_tdac.learner import Options
 from sb3_tdac.normalization import CLIP, DECAY, EPSILON, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.policies import TDACPolicy
-from sb3_tdac.transitions import Array, NumpyObs, TransitionRows
+from sb3_tdac.transitions import TransitionRows
 
 
 class Snapshot:

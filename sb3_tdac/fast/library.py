@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sb3_tdac.transitions import Array
+from sb3_tdac.aliases import Array
 
 if TYPE_CHECKING:
     from cffi import FFI

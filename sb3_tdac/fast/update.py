@@ -8,8 +8,8 @@ from stable_baselines3.common.distributions import CategoricalDistribution
 from torch import Tensor
 
 from sb3_tdac import equations
+from sb3_tdac.aliases import Array
 from sb3_tdac.distributions import DiagGaussian
-from sb3_tdac.transitions import Array
 
 
 class KernelUpdate:

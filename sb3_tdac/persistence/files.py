@@ -45,7 +45,7 @@ REMEDIES = {
 }
 
 
-def origin() -> dict[str, Any]:
+def origin() -> dict[str, object]:
     """What a file says about its origin: format, time in seconds since 1970, and versions."""
     return dict(
         format=FORMAT,
@@ -143,7 +143,7 @@ def opened(path: ModelPath) -> Iterator[io.BufferedIOBase]:
             file.close()
 
 
-def settings(file: io.BufferedIOBase, path: Any) -> dict[str, Any]:
+def settings(file: io.BufferedIOBase, path: object) -> dict[str, Any]:
     """Check a file, and read its plain settings; nothing in it is run.
 
     :param file: open for reading
@@ -180,8 +180,8 @@ def settings(file: io.BufferedIOBase, path: Any) -> dict[str, Any]:
 
 def unpickled_settings(
     file: io.BufferedIOBase,
-    path: Any,
-    custom_objects: dict[str, Any] | None,
+    path: object,
+    custom_objects: dict[str, object] | None,
     needed: Collection[str],
 ) -> dict[str, Any]:
     """Unpickle the settings; SB3 would take a default for one that cannot be read.
@@ -222,5 +222,5 @@ def written_with(file: io.BufferedIOBase) -> str:
     return "it does not say with which versions it was saved"
 
 
-def _versions(saved: dict[str, Any]) -> str:
+def _versions(saved: dict[str, object]) -> str:
     return ", ".join(f"{name} {text}" for name, text in saved.items() if isinstance(text, str))

@@ -12,7 +12,7 @@ import safetensors.torch
 from stable_baselines3.common.save_util import open_path
 from torch import Tensor
 
-from sb3_tdac.persistence.files import OF_SB3, written_with
+from sb3_tdac.persistence.files import OF_SB3, ModelPath, written_with
 
 SETTINGS, WEIGHTS = "sb3_tdac/settings.json", "sb3_tdac/weights.safetensors"
 #: Raised when earlier versions would misread the entries.
@@ -22,7 +22,7 @@ MAX_SETTINGS = 2**24
 
 
 def write(
-    archive: zipfile.ZipFile, settings: dict[str, Any], tensors: dict[str, Tensor] | None
+    archive: zipfile.ZipFile, settings: dict[str, object], tensors: dict[str, Tensor] | None
 ) -> None:
     """Add the entries; SB3 reads none whose name it does not know.
 
@@ -36,7 +36,7 @@ def write(
 
 
 @contextmanager
-def refusing(path: Any) -> Iterator[None]:
+def refusing(path: ModelPath) -> Iterator[None]:
     """Whatever a file of somebody else brings about is one kind of error.
 
     :param path: file

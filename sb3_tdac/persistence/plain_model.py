@@ -1,18 +1,17 @@
 """A model as plain settings and tensors: the form in its file that runs no code when read."""
 
-import io
 import math
-import pathlib
 import zipfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from gymnasium import spaces
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from sb3_tdac.aliases import Space
+from sb3_tdac.persistence.files import ModelPath
 from sb3_tdac.persistence.plain_entries import FORMAT, read, refusing, write
 from sb3_tdac.persistence.plain_values import decode, decode_space, encode, encode_space
 from sb3_tdac.validation import check_integer, check_real, check_spaces
@@ -41,9 +40,9 @@ class PlainModel:
     """
 
     policy: str
-    arguments: dict[str, Any]
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
+    arguments: dict[str, object]
+    observation_space: Space
+    action_space: Space
     n_envs: int
     progress_remaining: float
     counters: dict[str, int]
@@ -70,9 +69,7 @@ def write_plain_form(archive: zipfile.ZipFile, describe: Callable[[], PlainModel
     write(archive, settings, tensors)
 
 
-def read_plain_form(
-    path: str | pathlib.Path | io.BufferedIOBase, known_arguments: Collection[str]
-) -> PlainModel:
+def read_plain_form(path: ModelPath, known_arguments: Collection[str]) -> PlainModel:
     """Read and check the plain form of a model.
 
     :param path: file, with or without ``.zip``
@@ -107,6 +104,18 @@ def read_plain_form(
         )
 
 
+def all_plain(arguments: dict[str, object]) -> dict[str, object]:
+    """Refuse arguments that have no plain form.
+
+    :param arguments: of the constructor
+    :return: the same
+    :raises ValueError: naming the first
+    """
+    for name, value in arguments.items():
+        encode(name, value)
+    return arguments
+
+
 def learning_rate(optimizer: torch.optim.Optimizer) -> float:
     """The learning rate, the one number of an optimizer that its constructor does not tell.
 
@@ -131,7 +140,7 @@ def named_tensors(parameters: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
     :return: copies, none of which share memory
     :raises ValueError: if something is no tensor
     """
-    tensors: dict[str, Any] = {}
+    tensors: dict[str, object] = {}
     for name, state in parameters.items():
         if name in OPTIMIZERS:
             for index, remembered in state["state"].items():
@@ -139,10 +148,12 @@ def named_tensors(parameters: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
         else:
             tensors |= {f"{name}/{key}": value for key, value in state.items()}
     tensors = {name: value for name, value in tensors.items() if value is not None}
-    others = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
-    if others:
-        raise ValueError(f"{others[0]} is no tensor")
-    return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    copies = {}
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} is no tensor")
+        copies[name] = value.detach().cpu().clone().contiguous()
+    return copies
 
 
 def filled_in(parameters: dict[str, dict[str, Any]], plain: PlainModel) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
 from torch import nn
 
+from sb3_tdac.aliases import Space
 from sb3_tdac.validation import check_integer
 
 _ACTIVATIONS = ["ReLU", "Tanh", "ELU", "GELU", "SiLU", "LeakyReLU", "Mish", "Softplus", "Sigmoid"]
@@ -32,7 +33,7 @@ _SPACES = {
 MAX_SIZE = 2**24
 
 
-def encode(name: str, value: Any) -> Any:
+def encode(name: str, value: Any) -> object:
     """A setting as JSON has it, with tuples, dicts and classes marked.
 
     :param name: of the setting, for the error message
@@ -79,7 +80,7 @@ def decode(value: Any) -> Any:
     raise ValueError(f"{value!r:.200} is no plain setting")
 
 
-def encode_space(name: str, space: spaces.Space[Any]) -> Any:
+def encode_space(name: str, space: Space) -> Any:
     """A space as JSON has it.
 
     :param name: of the space, for the error message
@@ -90,7 +91,7 @@ def encode_space(name: str, space: spaces.Space[Any]) -> Any:
     if type(space) is spaces.Dict:
         return {"Dict": {key: encode_space(key, leaf) for key, leaf in space.spaces.items()}}
     if type(space) is spaces.Box:
-        content: dict[str, Any] = dict(low=_numbers(space.low), high=_numbers(space.high))
+        content: dict[str, object] = dict(low=_numbers(space.low), high=_numbers(space.high))
         content |= dict(shape=[*space.shape], dtype=space.dtype.name)
     elif type(space) is spaces.Discrete:
         content = dict(n=int(space.n))
@@ -103,13 +104,13 @@ def encode_space(name: str, space: spaces.Space[Any]) -> Any:
     return {type(space).__name__: content}
 
 
-def _numbers(bounds: NDArray[Any]) -> Any:
+def _numbers(bounds: NDArray[np.generic]) -> object:
     """All of them, or the one that all are: those of an image need no megabyte."""
     first = bounds.flat[0]
     return first.item() if (bounds == first).all() else bounds.tolist()
 
 
-def decode_space(value: Any) -> spaces.Space[Any]:
+def decode_space(value: Any) -> Space:
     """What ``encode_space`` was given.
 
     :param value: from JSON
