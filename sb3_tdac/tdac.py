@@ -237,24 +237,12 @@ class TDAC(TwoOptimizerAlgorithm):
         rollout_buffer: TransitionBuffer,
         n_rollout_steps: int,
     ) -> bool:
-        """Fill the buffer. Neither the critic nor a density is evaluated.
-
-        ``actions`` are as sampled, in the units of ``policy.evaluate_actions``; the environment
-        gets ``clipped_actions``.
-
-        :param env: training environment
-        :param callback: called at every step
-        :param rollout_buffer: where the transitions go
-        :param n_rollout_steps: steps of each environment
-        :return: False if the callback stopped the training
-        :raises ValueError: if a reward, observation or action is not finite, or beyond 1e15
-        :raises RuntimeError: if the process of an environment died
-        """
+        """Fill the buffer with the current actor; return False if the callback stops it."""
         watch = self._begin_rollout(env, callback, rollout_buffer)
         for _ in range(n_rollout_steps):
             obs_tensor = obs_as_tensor(self._last_obs, self.device)  # as in SB3, for callbacks
             actions = self._act(self._last_obs)
-            clipped_actions = self.policy.unscale_action(actions)
+            clipped_actions = self.policy.unscale_action(actions)  # in the environment's units
             new_obs, rewards, dones, infos = watch.step(clipped_actions)
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
@@ -271,8 +259,18 @@ class TDAC(TwoOptimizerAlgorithm):
         callback.on_rollout_end()
         return True
 
+    def train(self) -> None:
+        """Make one update from the rollout: critic, advantage, actor."""
+        self._update_schedules()
+        self._set_training_mode(True)
+        learner = self._current_learner()
+        with self._transaction:
+            self._last_update = learner.update(self.rollout_buffer.rows(), self._options())
+        self._n_updates += 1
+
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        if self._learner is not None and not self._learner.is_current():
+        """Do what SB3 does; the user may have changed the model since the last training."""
+        if not self._is_current():
             self._learner = None
         return super()._setup_learn(*args, **kwargs)
 
@@ -319,15 +317,6 @@ class TDAC(TwoOptimizerAlgorithm):
         with torch.inference_mode():
             return self.policy.action_outputs(obs_as_tensor(obs, self.device)).cpu().numpy()
 
-    def train(self) -> None:
-        """Make one update from the rollout: critic, advantage, actor."""
-        self._update_schedules()
-        self._set_training_mode(True)
-        learner = self._current_learner()
-        with self._transaction:
-            self._last_update = learner.update(self.rollout_buffer.rows(), self._options())
-        self._n_updates += 1
-
     def _options(self) -> Options:
         """The arguments of an update as they are now: a callback may have changed them."""
         return Options(
@@ -344,36 +333,42 @@ class TDAC(TwoOptimizerAlgorithm):
         )
 
     def _current_learner(self, actor_only: bool = False) -> Learner:
-        """The learner, or another one if the user replaced something that it computes with."""
-        inputs = (
+        """The learner, or a new one if the user replaced something that it computes with."""
+        if self._learner is None or (self._is_watched and not self._is_current(actor_only)):
+            self._learner, snapshot, trace = self._choose_learner()
+            self._learner_inputs = self._inputs()
+            self._transaction = Transaction(snapshot, trace, self.policy, self._location)
+        return self._learner
+
+    def _is_current(self, actor_only: bool = False) -> bool:
+        """Whether the learner still computes with what the model has."""
+        learner, inputs = self._learner, self._learner_inputs
+        return learner is not None and self._inputs() == inputs and learner.is_current(actor_only)
+
+    def _inputs(self) -> tuple[object, ...]:
+        """What a learner is made of."""
+        return (
             *(self.policy, self.advantage_stats, self.generator, self.fast_path),
             *(self.n_steps, self.n_envs),
         )
-        if self._learner is None or inputs != self._learner_inputs:
-            self._choose_learner()
-        elif self._is_watched and not self._learner.is_current(actor_only):
-            self._choose_learner()
-        self._learner_inputs = inputs
-        assert self._learner is not None
-        return self._learner
 
-    def _choose_learner(self) -> None:
-        """Take the compiled kernels if they compute what autograd does with the policy as it is."""
+    def _choose_learner(self) -> tuple[Learner, Snapshot, Callable[[], Trace]]:
+        """Take the compiled kernels if they compute what autograd does with the policy as it is.
+
+        :return: the learner, and what a failed update needs
+        """
         found = self._kernel_learner()
+        path = "the fast path (compiled kernels)"
         if isinstance(found, str):
-            learner = AutogradLearner(
-                self.policy, self.advantage_stats, self.generator, self.device
-            )
-            snapshot = AutogradSnapshot(learner)
-            self._learner, path = learner, f"the general path: {found}"
-            undo: tuple[Snapshot, Callable[[], Trace]] = snapshot, snapshot.trace
-        else:
-            self._learner, path = found, "the fast path (compiled kernels)"
-            undo = found.snapshot, found.trace
-        self._transaction = Transaction(*undo, self.policy, self._location)
+            path = f"the general path: {found}"
         if self.verbose >= 1 and path != self._path:
             print(f"Computing on {path}")
         self._path = path
+        if not isinstance(found, str):
+            return found, found.snapshot, found.trace
+        learner = AutogradLearner(self.policy, self.advantage_stats, self.generator, self.device)
+        snapshot = AutogradSnapshot(learner)
+        return learner, snapshot, snapshot.trace
 
     def _kernel_learner(self) -> "KernelLearner | str":
         """The compiled form of the learner, or the reason why there is none."""
