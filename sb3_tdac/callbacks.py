@@ -11,10 +11,10 @@ from sb3_tdac.persistence import files
 
 
 class CheckpointCallback(callbacks.CheckpointCallback):
-    """SB3's, between two rollouts, and without an end of the training where a file fails.
+    """SB3's callback that saves between two rollouts, and warns if a file cannot be written.
 
-    SB3's own saves in the middle of a rollout, whose steps are then lost to a training that is
-    resumed. This one waits for the end of the update. Normalization statistics are written before
+    SB3's own callback saves in the middle of a rollout: a resumed training then lacks the steps
+    before. This one waits for the end of the update. Normalization statistics are written before
     the model: where there is a model, its statistics are complete.
 
     :param save_freq: calls of ``env.step()`` between two checkpoints

@@ -10,7 +10,7 @@ from sb3_tdac import equations
 
 
 class DiagGaussian(Distribution):
-    """Diagonal Gaussian whose mean and std both depend on the state: (4.24).
+    """Diagonal Gaussian with a mean and a std that both depend on the state: (4.24).
 
     SB3's ``DiagGaussianDistribution`` has one std for all states; this one takes a std of the
     shape of the mean.
@@ -26,7 +26,7 @@ class DiagGaussian(Distribution):
         self.action_dim = action_dim
 
     def proba_distribution_net(self, latent_dim: int, std_init: float) -> nn.Module:
-        """Create the layer whose softplus is the std; the mean's layer is SB3's ``action_net``.
+        """Create the layer of the std before softplus; the mean has SB3's ``action_net``.
 
         It starts at zero weights, so that the untrained std is the same in every state. The
         random generator stays as it was: a seed gives the other layers the weights that it

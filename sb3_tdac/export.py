@@ -17,10 +17,10 @@ from sb3_tdac.sb3_adapter import TwoOptimizerAlgorithm
 
 
 class DeterministicPolicy(nn.Module):
-    """From observations as the environment gives them to the actions that it takes.
+    """Maps observations of the environment to the actions that the environment takes.
 
-    What ``predict(obs, deterministic=True)`` computes, as one module: preprocessing, normalization
-    (that of the policy, not that of a ``VecNormalize``), network, units and clipping.
+    It computes what ``predict(obs, deterministic=True)`` does, as one module: preprocessing,
+    normalization of the policy (not of a ``VecNormalize``), network, units and clipping.
 
     :param policy: the model's
     """

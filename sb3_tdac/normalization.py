@@ -20,7 +20,7 @@ DECAY = 0.99
 
 
 def update_moments(mean: Any, var: Any, count: Any, rows: Any, memory: float) -> None:
-    """Take rows into account, in place: the parallel form of Chan, Golub and LeVeque (1979).
+    """Update a running mean and variance in place: Chan, Golub and LeVeque (1979), parallel form.
 
     :param mean: (*shape) array or tensor
     :param var: (*shape), of the same kind, as all others
@@ -68,7 +68,7 @@ class RunningMeanStd(nn.Module):
     """Mean and variance of all rows seen so far, as buffers: they are saved with the parameters.
 
     As in SB3's ``VecNormalize``, it starts from mean 0 and variance 1 with the weight of ``1e-4``
-    rows, and what is normalized is clipped to [-10, 10].
+    rows, and normalized rows are clipped to [-10, 10].
 
     :param shape: shape of one row
     :param memory: rows after which older ones are forgotten; infinite: none is
@@ -87,7 +87,7 @@ class RunningMeanStd(nn.Module):
 
     @property
     def std(self) -> Tensor:
-        """Standard deviation of what was seen, of the shape of one row; never zero."""
+        """Standard deviation of the rows seen so far, of the shape of one row; never zero."""
         return torch.sqrt(self.var + EPSILON)
 
     @torch.no_grad()
@@ -134,7 +134,7 @@ class RunningRootMeanSquare(nn.Module):
 
 
 def update_root_mean_square(mean_square: Any, weight: Any, rows: Any) -> Any:
-    """Take rows into account, in place, and divide them by the root mean square.
+    """Update a running mean square in place, and divide the rows by its root.
 
     :param mean_square: () array or tensor
     :param weight: (), of the same kind, as the rows
@@ -184,7 +184,7 @@ class ObservationNormalizer(nn.Module):
 
 
 def _named(obs: Any) -> dict[str, Any]:
-    """Entries of a dict of observations, or of a ``Dict`` space; a single one under a name."""
+    """The entries of a dict of observations or a ``Dict`` space; others get a name."""
     if isinstance(obs, spaces.Dict):
         return dict(obs.spaces)
     return obs if isinstance(obs, dict) else {"observation": obs}

@@ -12,7 +12,7 @@ from torch import Tensor
 def make_optimizer(
     optimizer_class: type[torch.optim.Optimizer], parameters: Iterable[Tensor], **kwargs: Any
 ) -> torch.optim.Optimizer:
-    """``optimizer_class(parameters, **kwargs)`` without torch's compiler.
+    """Build an optimizer without importing torch's compiler.
 
     ``add_param_group`` has a decorator that imports it at the first call, which takes longer than
     TDAC needs for Pendulum-v1. Where nothing is compiled it does nothing else.
@@ -34,9 +34,9 @@ def make_optimizer(
 
 
 def default_optimizer_kwargs(optimizer_class: type[torch.optim.Optimizer]) -> dict[str, Any]:
-    """Adam without momentum, which is RMSprop with a corrected start; RMSprop as in A2C.
+    """TDAC's arguments of Adam (no momentum) and of RMSprop (A2C's).
 
-    In the forms that update all parameters at once.
+    Adam without momentum is RMSprop with a corrected start. Both update all parameters at once.
     """
     if optimizer_class is torch.optim.Adam:
         return {"betas": (0.0, 0.999), "eps": 1e-5, "fused": True}

@@ -119,7 +119,7 @@ class TDACPolicy(ActorCriticPolicy):
         self._build_optimizers(lr_schedule, critic_lr_schedule or lr_schedule)
 
     def _build_gaussian(self, action_space: spaces.Box) -> None:
-        """Put a std for each state in the place of A2C's one std."""
+        """Replace A2C's single std by a std for each state."""
         del self.log_std
         action_dist = DiagGaussian(get_action_dim(action_space))
         self.std_net = action_dist.proba_distribution_net(
@@ -298,7 +298,7 @@ class TDACPolicy(ActorCriticPolicy):
         return features
 
     def update_observation_stats(self, obs: PyTorchObs) -> None:
-        """Take observations into the running mean and std, where the policy has them.
+        """Update the running mean and std of the observations, if the policy has them.
 
         :param obs: B observations
         """
@@ -309,7 +309,7 @@ class TDACPolicy(ActorCriticPolicy):
         return preprocess_obs(obs, self.observation_space, normalize_images=self.normalize_images)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        """What ``policy.save`` needs to build the policy again."""
+        """Arguments for ``policy.save``, which builds the policy again when loaded."""
         data = super()._get_constructor_parameters()
         for name in ("use_sde", "log_std_init", "squash_output", "full_std", "use_expln"):
             del data[name]

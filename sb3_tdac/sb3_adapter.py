@@ -1,4 +1,4 @@
-"""Everything between SB3's ``OnPolicyAlgorithm`` and the algorithm; nothing here is in the text."""
+"""Connects the algorithm with SB3's ``OnPolicyAlgorithm``; nothing here is in the text."""
 
 import copy
 import inspect
@@ -110,7 +110,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
 
     @contextmanager
     def _seeded(self, seed: int | None) -> Iterator[None]:
-        """Seed all that SB3 seeds, draw in the body what A2C draws, then leave torch's generator.
+        """Seed as SB3 does, build the networks inside, then leave torch's global generator.
 
         Models may be built in threads: what they draw from the global generator stays together.
         """
@@ -120,7 +120,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
             self._take_generator()
 
     def _take_generator(self) -> None:
-        """Draw from here on what torch's global generator would have given: what A2C draws.
+        """Give the model a generator that continues torch's global one: it draws what A2C draws.
 
         The global one then starts elsewhere: an environment that draws from it must not see the
         noise of the actions.
@@ -144,7 +144,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         self.ent_coef_schedule = CheckedSchedule("ent_coef", self.ent_coef)
 
     def _update_schedules(self) -> None:
-        """Set both learning rates and ``ent_coef_now``, or nothing if one of them is not valid."""
+        """Set both learning rates and ``ent_coef_now``, or none if one of them is not valid."""
         progress = self._current_progress_remaining
         risen = min(1.0, (1.0 - progress) / self.actor_warmup) if self.actor_warmup else 1.0
         learning_rate = risen * self.lr_schedule(progress)
@@ -154,7 +154,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         update_learning_rate(self.policy.critic_optimizer, critic_learning_rate)
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
-        """Never below zero: the last rollout may end after ``total_timesteps``."""
+        """Keep the progress above zero: the last rollout may end after ``total_timesteps``."""
         super()._update_current_progress_remaining(num_timesteps, total_timesteps)
         self._current_progress_remaining = max(0.0, self._current_progress_remaining)
 
@@ -230,7 +230,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         )
 
     def _set_training_mode(self, mode: bool) -> None:
-        """Tell the layers, where one of them does something else in training and evaluation."""
+        """Set the mode of the layers, if one differs between training and evaluation."""
         if self._has_modes:
             self.policy.set_training_mode(mode)
 
@@ -277,7 +277,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
 
     @classmethod
     def constructor_arguments(cls) -> set[str]:
-        """Names of all arguments of the constructor, and of those that it is built on."""
+        """Names of all arguments of the constructors of TDAC and its subclasses."""
         ours = [k for k in cls.__mro__ if issubclass(k, TwoOptimizerAlgorithm)]
         constructors = [vars(k)["__init__"] for k in ours if "__init__" in vars(k)]
         signatures = [inspect.signature(init).parameters.values() for init in constructors]
@@ -379,7 +379,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         return loaded
 
     def _plain_form(self, exclude: set[str]) -> plain_model.PlainModel:
-        """Describe the model, but for some arguments, in plain settings and tensors."""
+        """Describe the model in plain settings and tensors, without some arguments."""
         aliases = {a_class: alias for alias, a_class in self.policy_aliases.items()}
         if type(self.policy) not in aliases:
             raise ValueError(

@@ -36,7 +36,7 @@ class CheckedSchedule:
         self(1.0)
 
     def __call__(self, progress_remaining: float) -> float:
-        """The value now.
+        """Return the value at a moment of the training.
 
         :param progress_remaining: 1 at the start of training, 0 at its end
         :return: the value, finite and not negative

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 #: Rows of an update where ``n_steps`` is not given.
 DEFAULT_BATCH = 32
-#: ``normalize_reward`` remembers the returns of this part of the training so far, at least so many:
-#: soon after a bad start it has forgotten how bad, and later its scale no longer wanders.
+#: ``normalize_reward`` remembers the returns of this share of the steps so far, but at least this
+#: many: it soon forgets a bad start, and later its scale changes little.
 RETURN_SHARE, RETURN_MEMORY = 0.1, 1_000
-#: Attributes that belong to the memory of one model: copies and files have none.
+#: Attributes that use the memory of one model: copies and files do not have them.
 TRANSIENT = ("_learner", "_learner_inputs", "_transaction", "_path", "_last_update")
 #: Keyword arguments that turn every departure from the text off: (4.19)-(4.26) and nothing else.
 TEXTBOOK: dict[str, Any] = dict(
@@ -286,7 +286,7 @@ class TDAC(TwoOptimizerAlgorithm):
         return watch
 
     def _end_rollout(self, rollout_buffer: TransitionBuffer) -> None:
-        """Take the rollout for complete, and scale its rewards."""
+        """Mark the rollout as complete, and scale its rewards."""
         self._is_in_rollout = False
         if self.normalize_reward:
             self.return_stats.memory = max(RETURN_MEMORY, RETURN_SHARE * self.num_timesteps)
@@ -341,19 +341,19 @@ class TDAC(TwoOptimizerAlgorithm):
         return self._learner
 
     def _is_current(self, actor_only: bool = False) -> bool:
-        """Whether the learner still computes with what the model has."""
+        """Whether the learner still computes with the parts of this model."""
         learner, inputs = self._learner, self._learner_inputs
         return learner is not None and self._inputs() == inputs and learner.is_current(actor_only)
 
     def _inputs(self) -> tuple[object, ...]:
-        """What a learner is made of."""
+        """The parts of the model that a learner is built from."""
         return (
             *(self.policy, self.advantage_stats, self.generator, self.fast_path),
             *(self.n_steps, self.n_envs),
         )
 
     def _choose_learner(self) -> tuple[Learner, Snapshot, Callable[[], Trace]]:
-        """Take the compiled kernels if they compute what autograd does with the policy as it is.
+        """Choose the compiled kernels if they compute the same as autograd for this policy.
 
         :return: the learner, and what a failed update needs
         """
@@ -371,7 +371,7 @@ class TDAC(TwoOptimizerAlgorithm):
         return learner, snapshot, snapshot.trace
 
     def _kernel_learner(self) -> "KernelLearner | str":
-        """The compiled form of the learner, or the reason why there is none."""
+        """The learner with compiled kernels, or the reason why it cannot be used."""
         if not self.fast_path:
             return "fast_path=False"
         if type(self) is not TDAC:
@@ -385,7 +385,7 @@ class TDAC(TwoOptimizerAlgorithm):
         )
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """Write the log, with the figures of the last update: only now they leave the device.
+        """Write the log, with the numbers of the last update; only now they leave the device.
 
         :param iteration: number of rollouts, zero if it is not known
         """
@@ -416,7 +416,7 @@ class TDAC(TwoOptimizerAlgorithm):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and files hold: a learner belongs to the memory of this model alone."""
+        """The attributes for copies and files; a learner uses the memory of this model alone."""
         return {name: value for name, value in vars(self).items() if name not in TRANSIENT}
 
     def _excluded_save_params(self) -> list[str]:

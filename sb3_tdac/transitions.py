@@ -43,7 +43,7 @@ class Transitions(NamedTuple):
 
 
 class TransitionRows(NamedTuple):
-    """The same batch as arrays, which may be parts of a buffer."""
+    """The same batch as NumPy arrays, which may share the memory of a buffer."""
 
     states: NumpyObs
     successor: Array
@@ -185,7 +185,7 @@ class TransitionBuffer:
 
 
 def _flags(dones: Array) -> Array:
-    """Refuse what numpy would take for True."""
+    """Refuse numbers other than 0 and 1, which NumPy would convert to True."""
     if not np.isin(dones, (0, 1)).all():
         raise ValueError(f"dones must be flags, got {dones}")
     return dones

@@ -1,4 +1,4 @@
-"""Checks of what a user passes: each error names the argument, the value and the remedy."""
+"""Checks of arguments and spaces: each error names the argument, the value and the remedy."""
 
 import math
 import sys
@@ -31,7 +31,7 @@ def check_real(
     high: float = math.inf,
     open_low: bool = False,
 ) -> None:
-    """Refuse what is not a finite number in [low, high], or in (low, high] with ``open_low``.
+    """Check for a finite number in [low, high], or in (low, high] with ``open_low``.
 
     :raises TypeError: if it is not a number
     :raises ValueError: if it is not finite or out of range
@@ -46,7 +46,7 @@ def check_real(
 
 
 def check_integer(name: str, value: object, low: int, high: float = math.inf) -> None:
-    """Refuse what is not an integer in [low, high].
+    """Check for an integer in [low, high].
 
     :raises TypeError: if it is not an integer
     :raises ValueError: if it is out of range
@@ -58,7 +58,7 @@ def check_integer(name: str, value: object, low: int, high: float = math.inf) ->
 
 
 def check_bool(name: str, value: object) -> None:
-    """Refuse what is neither True nor False.
+    """Check for True or False.
 
     :raises TypeError: if it is something else
     """
@@ -67,7 +67,7 @@ def check_bool(name: str, value: object) -> None:
 
 
 def check_word(name: str, value: object, words: Sequence[str]) -> None:
-    """Refuse a word that is not one of ``words``.
+    """Check for one of some words.
 
     :raises ValueError: if it is another
     """
@@ -77,7 +77,7 @@ def check_word(name: str, value: object, words: Sequence[str]) -> None:
 
 
 def check_policy(policy: object, aliases: dict[str, type[BasePolicy]]) -> None:
-    """Refuse a policy that has no actor and critic with an optimizer each.
+    """Check for a policy with an optimizer each for actor and critic.
 
     :raises TypeError: if it is a class of another kind
     :raises ValueError: if it is an unknown name
@@ -91,7 +91,7 @@ def check_policy(policy: object, aliases: dict[str, type[BasePolicy]]) -> None:
 
 
 def check_spaces(observation_space: Space, action_space: Space) -> None:
-    """Refuse spaces that SB3's networks and distributions have no form for.
+    """Check that SB3's networks and distributions support the spaces.
 
     :raises ValueError: if a space is not supported
     """
@@ -122,7 +122,7 @@ def check_extractor(
     features_extractor_class: type[BaseFeaturesExtractor],
     normalize_images: bool,
 ) -> None:
-    """Refuse a policy whose features extractor cannot take the observations.
+    """Check that the features extractor can take the observations.
 
     :raises ValueError: naming the policy that can
     """
@@ -146,7 +146,7 @@ def check_extractor(
 
 
 def check_observation(obs: object, env: VecEnv) -> None:
-    """Refuse observations that are not in the environment's space.
+    """Check that observations are in the environment's space.
 
     Bounds do not count behind ``VecNormalize``, which leaves them.
 
@@ -165,12 +165,12 @@ def check_observation(obs: object, env: VecEnv) -> None:
         if not fits:
             raise ValueError(
                 f"env gave an observation {key!r} outside of its observation_space {leaf}: {row}; "
-                "mend the space or the environment"
+                "fix the space or the environment"
             )
 
 
 def check_std(std_bounds: tuple[float, float], std_init: float) -> None:
-    """Refuse bounds that are not 0 < lower <= upper, and an initial std outside of them.
+    """Check that 0 < lower <= upper, and that the initial std is between them.
 
     :raises TypeError: if they are not numbers
     :raises ValueError: if they are out of range

@@ -1,3 +1,3 @@
-"""The version of the package: model files name it."""
+"""The version of the package, which model files name."""
 
 __version__ = "0.2.0"

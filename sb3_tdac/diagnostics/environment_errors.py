@@ -43,16 +43,16 @@ def explain(error: Exception, env: VecEnv, location: Location, is_reset: bool = 
         raise RuntimeError(
             f"the process of {location.next_step(index, is_reset)} died with exit code {code}: its "
             "own error is above, unless a signal ended it (-9: perhaps no memory was left). The "
-            f"other processes are stopped: set_env gives the model new ones. {location.remains}"
+            f"other processes are stopped: set_env gives the model new ones. {location.model_state}"
         ) from error
     where = location.next_step(index, is_reset)
     if is_handler:
         raise ValueError(
             f"an observation, reward, flag or info of {where} is not what its VecEnv can take: "
             f"{type(error).__name__}: {error}. Fix the environment: "
-            f"stable_baselines3.common.env_checker.check_env finds more. {location.remains}"
+            f"stable_baselines3.common.env_checker.check_env finds more. {location.model_state}"
         ) from error
-    note = f"raised by {where}. {location.remains}"
+    note = f"raised by {where}. {location.model_state}"
     if hasattr(error, "add_note"):
         error.add_note(note)
     else:  # Python 3.10, which does not print it

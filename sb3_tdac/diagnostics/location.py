@@ -1,4 +1,4 @@
-"""The place in a training where something happened, in words for messages."""
+"""Says in messages where something happened: environment, step of its episode, time step."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from sb3_tdac.aliases import Array
 
 @dataclass(frozen=True)
 class Location:
-    """A moment of a training.
+    """A moment of a training, and the words for it.
 
     :param num_timesteps: steps of all environments so far
     :param n_updates: updates so far
@@ -33,9 +33,9 @@ class Location:
         return f"{self.n_updates} update{'' if self.n_updates == 1 else 's'}"
 
     @property
-    def remains(self) -> str:
+    def model_state(self) -> str:
         """A sentence about the model after a failure."""
-        return f"The model is that of {self.updates}, and can be saved"
+        return f"The model is as it was after {self.updates}, and can be saved"
 
     def at(self, env: int, step: int, steps_ago: int = 0) -> str:
         """An environment and its step.

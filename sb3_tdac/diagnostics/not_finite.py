@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sb3_tdac.aliases import Array
 from sb3_tdac.diagnostics.location import Location
 
-#: Quantities of which each transition of a batch has one.
+#: Quantities with one number for each transition of a batch.
 BY_ROW = ("value", "target", "advantage", "output of the actor", "log-density")
 REMEDY = (
     "The usual cause is a learning rate too high for the scale of rewards and observations: lower "
@@ -20,10 +20,10 @@ REMEDY = (
 
 
 class NotFinite(ValueError):
-    """A number of an update is not finite.
+    """A quantity of an update is NaN or infinite.
 
     :param quantity: its name
-    :param are_bad: (B,) whether it is so in each transition; ``None``: it is not one of each
+    :param are_bad: (B,) bool, the transitions in which it is so; ``None``: it is one for all
     """
 
     def __init__(self, quantity: str, are_bad: Tensor | None = None):
@@ -46,7 +46,7 @@ def first_not_finite(numbers: Mapping[str, Sequence[Tensor | Array]]) -> NotFini
 
 @torch.no_grad()
 def are_finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether all numbers are finite, with one look at the device.
+    """Whether all numbers are finite; waits for the device only once.
 
     :param tensors: of any dtype
     """

@@ -154,7 +154,7 @@ def _limits(space: Space) -> tuple[Any, Any]:
 
 
 def why(number: Any, space: Space | None = None) -> str:
-    """Say what is wrong with a number.
+    """Describe the fault of a number.
 
     :param number: one number of an observation, or a reward
     :param space: space that it should be in

@@ -31,7 +31,7 @@ class RolloutWatch:
 
     @contextmanager
     def resetting(self) -> Iterator[None]:
-        """Watch code that resets the environments."""
+        """Name environment and step if the code inside, which resets the environments, raises."""
         try:
             yield
         except Exception as error:
@@ -73,7 +73,7 @@ class RolloutWatch:
         return obs, rewards, dones, infos
 
     def _has_usual_types(self, rewards: object, dones: object, infos: Any) -> bool:
-        """Whether it is plain without a look at each value."""
+        """Whether the types are right, so that no single value needs a check."""
         return (
             isinstance(rewards, np.ndarray)
             and isinstance(dones, np.ndarray)
@@ -116,5 +116,5 @@ class RolloutWatch:
         self._raw.restore()
         raise ValueError(
             f"{fault} in {where}: fix the environment (a None in an observation becomes NaN), or "
-            f"clip or skip such steps there. {self._locate().remains}"
+            f"clip or skip such steps there. {self._locate().model_state}"
         )

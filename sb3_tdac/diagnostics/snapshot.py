@@ -59,9 +59,9 @@ class StateCopy:
 
 
 class AutogradSnapshot:
-    """Snapshot of a model that learns by autograd.
+    """Copies a model that learns by autograd, and checks its numbers after an update.
 
-    :param learner: it
+    :param learner: learner of the model
     """
 
     def __init__(self, learner: AutogradLearner):

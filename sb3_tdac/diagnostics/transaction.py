@@ -29,7 +29,7 @@ Trace = Mapping[str, Sequence[Tensor | Array]]
 
 
 class Transaction:
-    """Context of an update: if it fails, the model is that of before.
+    """Rolls back a failed update and names its first quantity that is not finite.
 
     :param snapshot: of the model
     :param trace: returns what the last update computed, even if it failed
@@ -53,7 +53,7 @@ class Transaction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Roll back a failed update and name its first quantity that is not finite.
+        """Undo the update if it failed.
 
         :raises ValueError: if something is not finite
         """
@@ -74,12 +74,12 @@ class Transaction:
         return (
             f"{error.quantity} is not finite in update {location.n_updates + 1} (after time step "
             f"{location.num_timesteps}){_rows(error.are_bad, location)}. {REMEDY}. "
-            f"{location.remains}"
+            f"{location.model_state}"
         )
 
 
 def _rows(are_bad: Tensor | None, location: Location) -> str:
-    """The transitions, where each has its own number."""
+    """Name the transitions, if the quantity has one number for each."""
     if are_bad is None:
         return ""
     n_bad, n_rows = int(are_bad.sum()), len(are_bad)

@@ -25,7 +25,7 @@ from stable_baselines3.common.save_util import json_to_data, open_path
 
 from sb3_tdac.version import __version__
 
-#: Arguments of the policy in version 0.1.0, whose files have only what the user changed.
+#: Defaults of the policy in version 0.1.0: its files have only the arguments of the user.
 POLICY_0_1_0 = dict(activation_fn=torch.nn.Tanh, std_bounds=(0.2, 1.0))
 ModelPath: TypeAlias = str | pathlib.Path | io.BufferedIOBase
 #: Raised when a model is saved in a way that earlier versions would misread.
@@ -34,7 +34,7 @@ FORMAT = 1
 ENTRIES = {"data", "policy.pth", "policy.critic_optimizer.pth"}
 #: The last entry but one of any model of SB3, with its version.
 OF_SB3 = "_stable_baselines3_version"
-#: What building a model raises if its file was written with other versions.
+#: Exceptions of building a model from a file that other versions wrote.
 MISFITS = (ImportError, AttributeError, LookupError, RuntimeError, EOFError, pickle.PickleError)
 REMEDIES = {
     errno.ENOSPC: "free some space",
@@ -46,7 +46,7 @@ REMEDIES = {
 
 
 def origin() -> dict[str, object]:
-    """What a file says about its origin: format, time in seconds since 1970, and versions."""
+    """Format, time in seconds since 1970, and versions, to be stored in a file."""
     return dict(
         format=FORMAT,
         time=time.time(),
@@ -60,7 +60,7 @@ def origin() -> dict[str, object]:
 
 
 def write(path: ModelPath, content: bytes) -> None:
-    """Write a file, or leave the one that is there as it is.
+    """Write a file completely, or leave an old file as it is.
 
     A process that is killed may leave a hidden file ``.NAME.….tmp`` beside it.
 
@@ -82,7 +82,7 @@ def write(path: ModelPath, content: bytes) -> None:
 
 
 def _target(path: pathlib.Path) -> pathlib.Path:
-    """The file that is meant, in a folder that exists."""
+    """Find the file to write, and make its folder."""
     if not path.suffix:
         path = pathlib.Path(f"{path}.zip")
     if path.is_dir():
@@ -96,7 +96,7 @@ def _target(path: pathlib.Path) -> pathlib.Path:
 
 
 def _replace(target: pathlib.Path, content: bytes) -> None:
-    """Write a file beside it, and rename that: a reader sees the old one or the new one."""
+    """Write a new file beside the old one and rename it: a reader sees the old or the new file."""
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, "it is write-protected")
     new = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
@@ -122,7 +122,7 @@ def _replace(target: pathlib.Path, content: bytes) -> None:
 
 @contextmanager
 def opened(path: ModelPath) -> Iterator[io.BufferedIOBase]:
-    """Open a model that TDAC saved, after its checksums were checked: reading it may run code.
+    """Open a model that TDAC saved, after a check of its checksums; unpickling it may run code.
 
     :param path: file, with or without ``.zip``, or an open one
     :return: the open file
@@ -144,7 +144,7 @@ def opened(path: ModelPath) -> Iterator[io.BufferedIOBase]:
 
 
 def settings(file: io.BufferedIOBase, path: object) -> dict[str, Any]:
-    """Check a file, and read its plain settings; nothing in it is run.
+    """Check a file, and read its settings without running anything in it.
 
     :param file: open for reading
     :param path: its name, for error messages
@@ -184,7 +184,7 @@ def unpickled_settings(
     custom_objects: dict[str, object] | None,
     needed: Collection[str],
 ) -> dict[str, Any]:
-    """Unpickle the settings; SB3 would take a default for one that cannot be read.
+    """Unpickle the settings, and refuse the file if one cannot be read: SB3 would use a default.
 
     :param file: open for reading
     :param path: its name, for error messages
@@ -207,7 +207,7 @@ def unpickled_settings(
 
 
 def written_with(file: io.BufferedIOBase) -> str:
-    """The versions that a file names: also a damaged one, because they are not compressed.
+    """Name the versions that wrote a file, even a damaged one: they are not compressed.
 
     :param file: open for reading
     :return: like ``"saved with sb3_tdac 0.1.0, torch 2.13.0"``

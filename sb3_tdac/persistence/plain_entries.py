@@ -24,7 +24,7 @@ MAX_SETTINGS = 2**24
 def write(
     archive: zipfile.ZipFile, settings: dict[str, object], tensors: dict[str, Tensor] | None
 ) -> None:
-    """Add the entries; SB3 reads none whose name it does not know.
+    """Add the two entries; SB3 ignores entries with unknown names.
 
     :param archive: file of a model, open for appending
     :param settings: for JSON
@@ -37,7 +37,7 @@ def write(
 
 @contextmanager
 def refusing(path: ModelPath) -> Iterator[None]:
-    """Whatever a file of somebody else brings about is one kind of error.
+    """Turn any exception about a file of somebody else into one ``ValueError``.
 
     :param path: file
     :raises ValueError: in the place of any exception
@@ -90,7 +90,7 @@ def read(
 
 
 def _content(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """An entry, which is not compressed: it is not larger than the file."""
+    """Read an entry, which must not be compressed: then it is no larger than the file."""
     if name not in archive.namelist():
         raise ValueError(
             "it has no plain form, an earlier version of sb3_tdac or something else saved it: "

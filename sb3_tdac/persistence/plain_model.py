@@ -117,7 +117,7 @@ def all_plain(arguments: dict[str, object]) -> dict[str, object]:
 
 
 def learning_rate(optimizer: torch.optim.Optimizer) -> float:
-    """The learning rate, the one number of an optimizer that its constructor does not tell.
+    """The learning rate of an optimizer, which must have no other changed number.
 
     :param optimizer: optimizer
     :raises ValueError: if other numbers were changed too
@@ -157,7 +157,7 @@ def named_tensors(parameters: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
 
 
 def filled_in(parameters: dict[str, dict[str, Any]], plain: PlainModel) -> dict[str, Any]:
-    """Put the tensors and learning rates of a file in the places of a new model's.
+    """Put the tensors and learning rates of a file into the parameters of a new model.
 
     :param parameters: what ``get_parameters`` returned, after each optimizer made its state
     :param plain: content of the file
@@ -179,7 +179,7 @@ def filled_in(parameters: dict[str, dict[str, Any]], plain: PlainModel) -> dict[
 
 
 def make_state(optimizer: torch.optim.Optimizer) -> None:
-    """Let an optimizer make the state that its first step makes, for its names and shapes.
+    """Let an optimizer create its state, which tells the names and shapes in a file.
 
     :param optimizer: new
     """

@@ -1,4 +1,4 @@
-"""Settings and spaces as JSON, from which nothing can be run: classes are names of a list."""
+"""Settings and spaces as JSON, which runs no code: classes are names from a fixed list."""
 
 import math
 from numbers import Integral, Real
@@ -34,7 +34,7 @@ MAX_SIZE = 2**24
 
 
 def encode(name: str, value: Any) -> object:
-    """A setting as JSON has it, with tuples, dicts and classes marked.
+    """Convert a setting to JSON values, with tuples, dicts and classes marked.
 
     :param name: of the setting, for the error message
     :param value: numbers, text, ``None``, the classes of ``CLASSES``, and lists, tuples and dicts
@@ -59,7 +59,7 @@ def encode(name: str, value: Any) -> object:
 
 
 def decode(value: Any) -> Any:
-    """What ``encode`` was given.
+    """Convert JSON values of ``encode`` back to the setting.
 
     :param value: from JSON
     :return: the setting
@@ -81,7 +81,7 @@ def decode(value: Any) -> Any:
 
 
 def encode_space(name: str, space: Space) -> Any:
-    """A space as JSON has it.
+    """Convert a space to JSON values.
 
     :param name: of the space, for the error message
     :param space: one that TDAC supports
@@ -105,13 +105,13 @@ def encode_space(name: str, space: Space) -> Any:
 
 
 def _numbers(bounds: NDArray[np.generic]) -> object:
-    """All of them, or the one that all are: those of an image need no megabyte."""
+    """All bounds, or a single number if all are equal: bounds of an image need no megabyte."""
     first = bounds.flat[0]
     return first.item() if (bounds == first).all() else bounds.tolist()
 
 
 def decode_space(value: Any) -> Space:
-    """What ``encode_space`` was given.
+    """Convert JSON values of ``encode_space`` back to the space.
 
     :param value: from JSON
     :return: the space

@@ -10,9 +10,9 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 
 def capture(generator: torch.Generator, normalizer: VecNormalize | None) -> dict[str, str]:
-    """The states of a model's generator and of torch's, from which layers may draw, as text.
+    """Encode the states of the random generators of a model and of torch as text.
 
-    And the returns of a ``VecNormalize``, which its own file leaves out.
+    Layers may draw from torch's. The returns of a ``VecNormalize``, which its own file lacks, too.
 
     :param generator: of the model
     :param normalizer: of the environments
@@ -30,7 +30,7 @@ def capture(generator: torch.Generator, normalizer: VecNormalize | None) -> dict
 def restore(
     saved: Mapping[str, str], generator: torch.Generator, normalizer: VecNormalize | None
 ) -> None:
-    """Set the states back to those of a file; warn if it is of another kind of device.
+    """Restore the states from a file; warn if they come from another kind of device.
 
     :param saved: what ``capture`` returned, or nothing
     :param generator: of the model
