@@ -1,18 +1,26 @@
 """Small environments with known numbers, and small models of them."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import IdentityEnvMultiBinary, IdentityEnvMultiDiscrete
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from sb3_tdac import TDAC
 
 VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 STATES = np.eye(4, dtype=np.float32)
+#: One environment for each kind of action space: registered ones, and makers of SB3's.
+ENV_IDS = ["Pendulum-v1", "CartPole-v1", "MultiDiscrete", "MultiBinary"]
+IDENTITY_ENVS = dict(
+    MultiDiscrete=partial(IdentityEnvMultiDiscrete, 4),
+    MultiBinary=partial(IdentityEnvMultiBinary, 4),
+)
 
 
 class Steps(gym.Env[Any, Any]):
@@ -30,9 +38,9 @@ class Steps(gym.Env[Any, Any]):
         observation_space: spaces.Space[Any] | None = None,
     ):
         self.is_normal = observation_space is None
-        self.observation_space = copy.deepcopy(observation_space or VECTOR)
+        self.observation_space = copy.deepcopy(VECTOR if self.is_normal else observation_space)
         self.observation_space.seed(seed)
-        self.action_space = action_space or spaces.Box(-2.0, 2.0, (2,))
+        self.action_space = spaces.Box(-2.0, 2.0, (2,)) if action_space is None else action_space
         self.random = np.random.default_rng(seed)
         self.actions: list[Any] = []
         self.episode = 0

@@ -27,7 +27,11 @@ def state(model: TDAC) -> State:
 
 def state_of_update(model: TDAC) -> State:
     """Only the numbers that an update changes: not the learning rates or the scale of rewards."""
-    others = ("/return_stats", "/policy.optimizer/param_groups", "/policy.critic_optimizer/param_groups")
+    others = (
+        "/return_stats",
+        "/policy.optimizer/param_groups",
+        "/policy.critic_optimizer/param_groups",
+    )
     return {path: value for path, value in state(model).items() if not path.startswith(others)}
 
 
