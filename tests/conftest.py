@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest.register_assert_rewrite("helpers")
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, and of pytest-xdist's
 # A shell lets programs in the background ignore Ctrl-C, which some tests send.

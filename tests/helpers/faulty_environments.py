@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from helpers.environments import VECTOR, small_model
-from helpers.model_state import assert_identical, assert_saved_and_finite, state
+from helpers.model_state import assert_identical, assert_saved_and_finite, state_of_update
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_tdac import TDAC
+from sb3_tdac.vec_envs import GymnasiumVecEnv
 
 BOTH_PATHS = pytest.mark.parametrize("fast_path", [True, False], ids=["fast", "general"])
 # Step 7 of the second environment is the third of the second rollout (of 4 steps), and the second
@@ -33,6 +34,14 @@ BAD_NUMBERS = {
         dict(reward=np.int64(-(2**63))),
         r"reward is too large",
     ),
+}
+WRONG_SHAPES = {
+    "obs of another shape": dict(obs=np.ones(4, np.float32)),
+    "obs of text": dict(obs="abc"),
+    "reward of text": dict(reward="a"),
+    "reward of two": dict(reward=np.ones(2)),
+    "reward beyond all floats": dict(reward=10**400),
+    "terminated of two": dict(terminated=np.array([True, False])),
 }
 
 
@@ -122,10 +131,10 @@ def faulty_model(
 
 def fails(model: TDAC, error: type[Exception], message: str) -> pytest.ExceptionInfo[Exception]:
     """The second rollout raises the error; the model stays as the first update left it."""
-    before = state(model.learn(8))
+    before = state_of_update(model.learn(8))
     with pytest.raises(error, match=message) as info:
         model.learn(16, reset_num_timesteps=False)
-    assert_identical(state(model), before)
+    assert_identical(state_of_update(model), before)
     assert_saved_and_finite(model)
     return info
 
@@ -143,6 +152,10 @@ def scripted(changes: dict[str, Any], at: int) -> Any:
             return tuple((step | changes if self.steps == at + 2 else step).values())
 
     return Scripted
+
+
+def sync_env(makers: Any) -> GymnasiumVecEnv:
+    return GymnasiumVecEnv(gym.vector.SyncVectorEnv(makers))
 
 
 def normalized(makers: Any) -> VecNormalize:

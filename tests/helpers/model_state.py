@@ -1,6 +1,5 @@
 """The numbers of a model: networks, optimizers and statistics; and comparisons of two states."""
 
-import copy
 import io
 from typing import Any
 
@@ -13,16 +12,18 @@ State = dict[str, np.ndarray]
 
 
 def numbers(tree: Any, path: str = "") -> State:
-    """Tensors and numbers of nested dicts and lists by their path."""
+    """Copies of the tensors and numbers of nested dicts and lists, by their path."""
     if isinstance(tree, dict | list | tuple):
         items = tree.items() if isinstance(tree, dict) else enumerate(tree)
         return {k: v for key, sub in items for k, v in numbers(sub, f"{path}/{key}").items()}
-    return {} if tree is None else {path: torch.as_tensor(tree).double().numpy()}
+    if torch.is_tensor(tree):
+        tree = tree.detach().cpu().numpy()
+    return {} if tree is None else {path: np.array(tree, np.float64)}
 
 
 def state(model: TDAC) -> State:
     """Copies of all numbers that ``get_parameters`` returns."""
-    return numbers(copy.deepcopy(model.get_parameters()))
+    return numbers(model.get_parameters())
 
 
 def state_of_update(model: TDAC) -> State:
