@@ -208,7 +208,7 @@ class Alternating(Steps):
 
     def observe(self) -> Any:
         self.vector = 4.0 - getattr(self, "vector", 4.0)
-        return self.observation_space.sample() | {"vec": np.full(3, self.vector, np.float32)}
+        return self.states.sample() | {"vec": np.full(3, self.vector, np.float32)}
 
 
 def test_normalize_observation_standardizes_vectors_and_leaves_images_and_numbers() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from helpers.environments import ENV_IDS, IDENTITY_ENVS, Steps, small_model
-from helpers.faulty_environments import BOTH_PATHS, VECTOR, Faulty
+from helpers.environments import BOTH_PATHS, ENV_IDS, IDENTITY_ENVS, Steps, small_model
+from helpers.faulty_environments import VECTOR, Faulty
 from helpers.model_state import assert_identical, state, state_of_update
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback

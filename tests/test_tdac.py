@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.environments import small_model, steps_envs
-from helpers.faulty_environments import BOTH_PATHS
+from helpers.environments import BOTH_PATHS, small_model, steps_envs
 from helpers.recorders import rows_of, train_keys
 from stable_baselines3.common.callbacks import BaseCallback
 

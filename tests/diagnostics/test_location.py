@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from helpers.faulty_environments import BOTH_PATHS, SensorError, faulty_model, raises
+from helpers.environments import BOTH_PATHS
+from helpers.faulty_environments import SensorError, faulty_model, raises
 
 # Two environments, rollouts of 4 steps, episodes of 3: the fault is in step ``at`` of the second.
 PLACES = {

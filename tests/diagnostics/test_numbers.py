@@ -5,15 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from helpers.faulty_environments import (
-    BAD_NUMBERS,
-    BOTH_PATHS,
-    WHERE,
-    fails,
-    faulty_model,
-    scripted,
-    sync_env,
-)
+from helpers.environments import BOTH_PATHS
+from helpers.faulty_environments import BAD_NUMBERS, WHERE, fails, faulty_model, scripted, sync_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_tdac.vec_envs import LeanDummyVecEnv

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from helpers.environments import BOTH_PATHS
 from helpers.faulty_environments import (
     BAD_NUMBERS,
-    BOTH_PATHS,
     NAN,
     VECTOR,
     WHERE,

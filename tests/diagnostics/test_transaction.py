@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from helpers.faulty_environments import BOTH_PATHS, faulty_model
+from helpers.environments import BOTH_PATHS
+from helpers.faulty_environments import faulty_model
 from helpers.internals import interrupt_after
 from helpers.model_state import assert_identical, assert_saved_and_finite, state, state_of_update
 from stable_baselines3.common.callbacks import BaseCallback

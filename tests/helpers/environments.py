@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import IdentityEnvMultiBinary, IdentityEnvMultiDiscrete
@@ -13,6 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from sb3_tdac import TDAC
 
+BOTH_PATHS = pytest.mark.parametrize("fast_path", [True, False], ids=["fast", "general"])
 VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 STATES = np.eye(4, dtype=np.float32)
 #: One environment for each kind of action space: registered ones, and makers of SB3's.
@@ -37,9 +39,10 @@ class Steps(gym.Env[Any, Any]):
         action_space: spaces.Space[Any] | None = None,
         observation_space: spaces.Space[Any] | None = None,
     ):
-        self.is_normal = observation_space is None
-        self.observation_space = copy.deepcopy(VECTOR if self.is_normal else observation_space)
-        self.observation_space.seed(seed)
+        self.observation_space = VECTOR if observation_space is None else observation_space
+        self.states = None if observation_space is None else copy.deepcopy(observation_space)
+        if self.states is not None:  # a copy, because feature extractors sample from the space
+            self.states.seed(seed)
         self.action_space = spaces.Box(-2.0, 2.0, (2,)) if action_space is None else action_space
         self.random = np.random.default_rng(seed)
         self.actions: list[Any] = []
@@ -59,9 +62,9 @@ class Steps(gym.Env[Any, Any]):
         return self.observe(), reward, ends and not odd, ends and odd, {}
 
     def observe(self) -> Any:
-        if self.is_normal:
+        if self.states is None:
             return self.random.normal(size=3).astype(np.float32)
-        return self.observation_space.sample()
+        return self.states.sample()
 
 
 def steps_envs(

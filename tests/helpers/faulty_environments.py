@@ -16,7 +16,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from sb3_tdac import TDAC
 from sb3_tdac.vec_envs import GymnasiumVecEnv
 
-BOTH_PATHS = pytest.mark.parametrize("fast_path", [True, False], ids=["fast", "general"])
 # Step 7 of the second environment is the third of the second rollout (of 4 steps), and the second
 # of its second episode (of 5); two environments make 14 time steps of it.
 WHERE = r"environment 1 at step 2 of its episode \(time step 14, after 1 update\)"

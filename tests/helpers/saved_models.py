@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from helpers.model_state import saved as content_of
 from sb3_tdac import TDAC, TEXTBOOK
 from sb3_tdac.persistence.plain_entries import SETTINGS
 
+#: Files that earlier versions wrote.
+DATA = Path(__file__).parents[1] / "data"
 VECTOR, BOX = spaces.Box(-1.0, 1.0, (3,)), spaces.Box(-2.0, 2.0, (1,))
 ASYMMETRIC = spaces.Box(np.float32([-1, 5]), np.float32([3, 5.1]))
 IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)
