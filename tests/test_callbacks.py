@@ -32,7 +32,7 @@ def test_checkpoints_are_saved_between_rollouts(tmp_path: Path) -> None:
 
 def test_an_event_takes_a_checkpoint_at_once(tmp_path: Path) -> None:
     model().learn(32, EveryNTimesteps(20, CheckpointCallback(1, str(tmp_path))))
-    assert (tmp_path / "rl_model_20_steps.zip").is_file()
+    assert TDAC.load(tmp_path / "rl_model_20_steps").num_timesteps == 20
 
 
 def test_normalization_statistics_come_with_the_checkpoint(tmp_path: Path) -> None:

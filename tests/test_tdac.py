@@ -50,12 +50,13 @@ def test_environment_gets_the_sampled_action_clipped_and_the_buffer_keeps_it_as_
 
 
 class DumpAlways(BaseCallback):
-    """Writes the log before a rollout and after each of its steps."""
+    """Writes the log before a rollout, and after each of its steps and a prediction."""
 
     def _on_rollout_start(self) -> None:
         self.model.dump_logs()
 
     def _on_step(self) -> bool:
+        self.model.predict(self.locals["new_obs"])
         self.model.dump_logs()
         return True
 
@@ -63,7 +64,7 @@ class DumpAlways(BaseCallback):
 @BOTH_PATHS
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
 def test_figures_of_the_last_update_outlive_the_next_actions(env_id: str, fast_path: bool) -> None:
-    """They are computed when the log is written; SB3's categorical distribution is one object."""
+    """They are computed when the log is written; SB3's distributions are one object each."""
     model = TDAC("MlpPolicy", env_id, n_steps=8, seed=0, fast_path=fast_path, device="cpu")
     rows = rows_of(model)
     model.learn(24, DumpAlways(), log_interval=None)

@@ -13,6 +13,8 @@ from helpers.faulty_environments import (
     raises,
     sync_env,
 )
+from helpers.model_state import assert_saved_and_finite
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_tdac.vec_envs import LeanDummyVecEnv
@@ -49,26 +51,34 @@ def test_an_error_in_the_first_reset_names_the_environment(vec_env: Any) -> None
         model.learn(8)
 
 
-@pytest.mark.parametrize("call", ["callback", "policy"])
-def test_an_error_of_other_code_is_not_blamed_on_an_environment(
-    call: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise SensorError("no signal")
+class Failing(BaseCallback):
+    """Raises where the training starts, or at its first step."""
 
-    model = faulty_model(fast_path=False)
-    if call == "policy":
-        monkeypatch.setattr(model.policy, "sample", fail)
+    def __init__(self, at_start: bool):
+        super().__init__()
+        self.at_start = at_start
+
+    def _init_callback(self) -> None:
+        if self.at_start:
+            raises()
+
+    def _on_step(self) -> bool:
+        return raises()
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+def test_an_error_of_a_callback_is_not_blamed_on_an_environment(at_start: bool) -> None:
     with pytest.raises(SensorError) as info:
-        model.learn(8, fail if call == "callback" else None)
+        faulty_model().learn(8, Failing(at_start))
     assert not getattr(info.value, "__notes__", [])
 
 
-def test_after_an_error_training_goes_on_with_a_reset() -> None:
-    model = faulty_model(raises)
-    with pytest.raises(SensorError):
+@pytest.mark.parametrize("fault", [raises, dict(reward=np.nan)], ids=["error", "reward"])
+def test_after_an_error_training_goes_on_with_a_reset(fault: Any) -> None:
+    """The last of two rollouts holds step 5 of the new episode and three of the next one."""
+    model = faulty_model(fault)
+    with pytest.raises((SensorError, ValueError)):
         model.learn(24)
-    env: Any = model.get_env()
     assert model.learn(16, reset_num_timesteps=False)._n_updates == 3
-    assert np.isfinite(env.buf_obs[None]).all()
     assert model.rollout_buffer.elapsed_steps[:, 0].tolist() == [4, 0, 1, 2]
+    assert_saved_and_finite(model)
