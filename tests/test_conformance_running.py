@@ -1,4 +1,4 @@
-"""What SB3's own tests ask of A2C while it runs: callbacks, wrappers, seeds and time limits."""
+"""SB3's own tests with TDAC in A2C's place: callbacks, wrappers, seeds and time limits."""
 
 import multiprocessing
 from pathlib import Path

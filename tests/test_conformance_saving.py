@@ -1,4 +1,4 @@
-"""What SB3's own tests ask of A2C: saving, loading, copying, and changing the environment."""
+"""SB3's own tests with TDAC in A2C's place: saving, loading, copying, changing environments."""
 
 import copy
 import io

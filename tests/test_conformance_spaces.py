@@ -1,4 +1,4 @@
-"""What SB3's own tests ask of A2C: every action space, every observation space, and images."""
+"""SB3's own tests with TDAC in A2C's place: all action and observation spaces, and images."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def stack(rows: list[Any]) -> Any:
 
 
 class FirstStep(BaseCallback):
-    """Starts the rollout from a seed and stops at its first step, whose locals it keeps."""
+    """Starts the rollout from a seed, and stops at its first step; ``locals`` has that step."""
 
     def _on_rollout_start(self) -> None:
         generator = getattr(self.model, "generator", torch.default_generator)  # A2C has the latter
@@ -191,14 +191,15 @@ class Linear(BaseFeaturesExtractor):
 def test_a_shared_features_extractor_learns_from_the_critic_alone(share: bool) -> None:
     """While the critic stands still, the actor moves the extractor only if it has its own."""
     options = dict(features_extractor_class=Linear, share_features_extractor=share)
-    model = build(critic_learning_rate=0.0, policy_kwargs=options)
+    rate = [0.0]
+    model = build(critic_learning_rate=lambda _: rate[0], policy_kwargs=options)
     actors, critics = model.policy.pi_features_extractor, model.policy.vf_features_extractor
     assert (actors is critics) == share
     before = actors.linear.weight.clone(), critics.linear.weight.clone()
     model.learn(12)
     assert torch.equal(before[0], actors.linear.weight) == share
     assert torch.equal(before[1], critics.linear.weight)
-    model.critic_lr_schedule = model.lr_schedule
+    rate[0] = 1e-3
     model.learn(12)
     assert not torch.equal(before[1], critics.linear.weight)
 

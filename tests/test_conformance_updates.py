@@ -1,4 +1,4 @@
-"""What SB3's own tests ask of A2C's updates: schedules, optimizers, networks, modes and logs."""
+"""SB3's own tests with TDAC in A2C's place: schedules, optimizers, networks, modes and logs."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an environment raises, or returns in a wrong shape, is named with environment and step."""
+"""Errors and wrong shapes from an environment are named with environment and step."""
 
 from typing import Any
 

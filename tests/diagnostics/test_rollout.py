@@ -1,4 +1,4 @@
-"""What a rollout takes from a ``VecEnv``: its steps, ends of episodes, and a ``VecNormalize``."""
+"""A rollout checks steps, ends of episodes, and the raw values behind a ``VecNormalize``."""
 
 from typing import Any
 

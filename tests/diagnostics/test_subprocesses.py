@@ -1,4 +1,4 @@
-"""Processes of environments that die, hang or are interrupted; and what they return."""
+"""Processes of environments that die, hang or are interrupted, or return a wrong shape."""
 
 import multiprocessing
 import warnings
@@ -84,7 +84,7 @@ def test_after_ctrl_c_while_processes_answer_training_goes_on_with_a_reset(
 
 
 def test_what_no_array_can_hold_is_named_with_its_process(quick_processes: None) -> None:
-    """Which of them it was, ``SubprocVecEnv`` and numpy do not say."""
+    """``SubprocVecEnv`` and numpy do not say which process it was."""
     model = faulty_model(vec_env=SubprocVecEnv)
     env: Any = model.env
     ragged = dict(obs=np.array([None, 1.0, 2.0], object))
@@ -107,7 +107,7 @@ def test_what_no_array_can_hold_is_named_with_its_process(quick_processes: None)
 
 @pytest.fixture
 def async_env() -> Iterator[Any]:
-    """What makes a vector environment of processes, which end with the test."""
+    """Makes a vector environment of processes, and ends the processes after the test."""
     made: list[Any] = []
 
     def make(makers: Any) -> GymnasiumVecEnv:
@@ -133,7 +133,7 @@ def test_after_ctrl_c_gymnasiums_processes_say_that_they_cannot_go_on(
     async_env: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(env: Any) -> Any:
-        env.env.unwrapped.step_async(env._actions)
+        env.env.unwrapped.step_async(np.zeros((2, 2), np.float32))
         raise KeyboardInterrupt
 
     model = faulty_model(vec_env=async_env)

@@ -66,6 +66,7 @@ def test_in_the_first_update_too_the_optimizers_forget_the_step(fast_path: bool)
     [
         ("value_net.bias", 1e25, "(norm of a gradient|loss of the critic)"),
         ("action_net.weight", math.inf, r"parameter 'action_net.weight' of the policy"),
+        ("value_net.bias", math.inf, r"parameter 'value_net.bias' of the policy"),
         ("value_net.bias", math.nan, r"parameter 'value_net.bias' of the policy"),
     ],
 )
@@ -84,7 +85,7 @@ def test_the_error_names_what_is_not_finite(
 def test_a_quantity_of_one_transition_is_named_with_its_environment_and_step(
     at: int, quantity: str, fast_path: bool
 ) -> None:
-    """What step 7 leads to is the state before step 8, the last of the second rollout."""
+    """Step 7 leads to the state before step 8, the last one of the second rollout."""
     fault = dict(obs=np.full(3, 1e15, np.float32))
     model = faulty_model(fault, fast_path, env=dict(at=at), normalize_observation=False).learn(8)
     with torch.no_grad():
@@ -109,7 +110,7 @@ class MovesTheMean(BaseCallback):
 
 @BOTH_PATHS
 def test_a_density_of_zero_is_named(fast_path: bool) -> None:
-    """The actions are 5e29 stds from the mean, whose square is no float32."""
+    """The actions are 5e29 stds from the mean; the square of this is beyond float32."""
     std = dict(net_arch=[8], std_bounds=(1e-30, 1.0), std_init=1e-30)
     model = faulty_model(fast_path=fast_path, actor_warmup=0.0, policy_kwargs=std)
     with pytest.raises(ValueError, match=r"log-density is not finite .*, in all 8 transitions"):

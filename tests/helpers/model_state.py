@@ -51,7 +51,7 @@ def assert_identical(one: State, other: State) -> None:
     assert differences(one, other) == []
 
 
-def saved(model: Any) -> bytes:
+def file_of(model: Any) -> bytes:
     """Content of the file that ``save`` writes."""
     model.save(file := io.BytesIO())
     return file.getvalue()
@@ -61,4 +61,4 @@ def assert_saved_and_finite(model: TDAC) -> None:
     """All numbers are finite, and a saved file restores them."""
     now = state(model)
     assert [path for path, value in now.items() if not np.isfinite(value).all()] == []
-    assert_identical(state(TDAC.load(io.BytesIO(saved(model)), device="cpu")), now)
+    assert_identical(state(TDAC.load(io.BytesIO(file_of(model)), device="cpu")), now)

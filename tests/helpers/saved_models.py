@@ -12,7 +12,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from helpers.environments import steps_envs
-from helpers.model_state import saved as content_of
+from helpers.model_state import file_of
 
 from sb3_tdac import TDAC, TEXTBOOK
 from sb3_tdac.persistence.plain_entries import SETTINGS
@@ -56,7 +56,7 @@ def saved(name: str = "defaults") -> bytes:
     """The file of a model after two updates, in which everything that can have a state has one."""
     policy, _, _, options = MODELS[name]
     settings = {"n_steps": 4, "seed": 1, "device": "cpu", **options}
-    return content_of(TDAC(policy, environment_of(name), **settings).learn(16))
+    return file_of(TDAC(policy, environment_of(name), **settings).learn(16))
 
 
 def with_entries(content: bytes, changes: dict[str, bytes | None], **options: Any) -> io.BytesIO:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.environments import pendulum, small_model
-from helpers.model_state import assert_identical, saved, state
+from helpers.model_state import assert_identical, file_of, state
 from helpers.saved_models import DATA, with_settings
 from stable_baselines3 import A2C
 from torch.utils._pytree import tree_leaves
@@ -35,7 +35,7 @@ def model() -> TDAC:
 
 @pytest.fixture
 def content(model: TDAC) -> bytes:
-    return saved(model)
+    return file_of(model)
 
 
 def refusal(path: Path, content: bytes | None = None) -> str:
@@ -108,7 +108,7 @@ def zipped(data: str) -> bytes:
 
 FOREIGN: dict[str, tuple[Any, str]] = {
     "A2C": (
-        lambda: saved(A2C("MlpPolicy", pendulum(1), policy_kwargs=dict(net_arch=[4]))),
+        lambda: file_of(A2C("MlpPolicy", pendulum(1), policy_kwargs=dict(net_arch=[4]))),
         "(?s)one of another class.*saved with stable_baselines3 ",
     ),
     "other zip": (lambda: zipped("no json"), "something else"),
@@ -144,10 +144,10 @@ def test_a_file_whose_origin_makes_no_sense_is_refused(
     assert "something else" in refusal(tmp_path / "odd.zip", with_settings(content, _origin=origin))
 
 
-def test_what_does_not_fit_the_installed_versions_is_said(
+def test_a_file_that_does_not_fit_the_installed_versions_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
-    """A policy whose module is not there, and a setting that is missing."""
+    """The module of its policy is missing, or a setting cannot be unpickled."""
     (tmp_path / "of_others.py").write_text(
         "from sb3_tdac.policies import TDACPolicy\nclass Policy(TDACPolicy): pass"
     )
@@ -197,6 +197,7 @@ def test_a_damaged_file_changes_no_parameter(tmp_path: Path, content: bytes, mod
     assert_identical(state(model), before)
 
 
-def test_a_file_that_is_not_there_is_no_damaged_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("safe", [False, True])
+def test_a_missing_file_is_not_called_damaged(tmp_path: Path, safe: bool) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.zip"):
-        TDAC.load(tmp_path / "none")
+        TDAC.load(tmp_path / "none", safe=safe)

@@ -38,7 +38,7 @@ def test_the_remedy_fits_the_error(model: TDAC, tmp_path: Path) -> None:
             model.save(tmp_path / "model")
 
 
-def test_a_file_that_the_system_cuts_short_does_not_take_the_place_of_the_old_one(
+def test_a_file_that_the_system_cuts_short_does_not_replace_the_old_one(
     model: TDAC, tmp_path: Path
 ) -> None:
     """With a real limit, of 10 kB."""
@@ -85,7 +85,7 @@ def test_a_write_protected_file_is_not_replaced(
     assert (tmp_path / "model.zip").read_bytes() == b"the old one"
 
 
-def test_a_link_stays_one_and_a_mode_stays(model: TDAC, tmp_path: Path) -> None:
+def test_saving_keeps_a_link_and_the_mode_of_its_file(model: TDAC, tmp_path: Path) -> None:
     file, link = tmp_path / "file.zip", tmp_path / "link.zip"
     file.write_bytes(b"the old one")
     file.chmod(0o640)

@@ -42,7 +42,7 @@ STATES = np.float32([[1, 0, 0], [0, 1, 2], [-1, 0, -3]])
 def model_of_0_2_0(safe: bool) -> TDAC:
     """Adam for the actor, RMSprop for the critic; interrupted after 800 of 1600 steps.
 
-    A callback stopped it before the update that those steps were for, the fiftieth.
+    A callback stopped it before the fiftieth update.
     """
     return TDAC.load(DATA / "tdac_0.2.0.zip", pendulum(seed=7), device="cpu", safe=safe)
 

@@ -73,7 +73,7 @@ def test_arguments_of_the_constructor_can_be_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "option", [dict(custom_objects={}), dict(print_system_info=True), dict(force_reset=False)]
 )
-def test_an_option_without_a_meaning_is_refused(option: dict[str, Any]) -> None:
+def test_an_option_that_safe_cannot_honour_is_refused(option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="have no meaning"):
         load_safely(saved(), **option)
 
@@ -163,13 +163,13 @@ def test_sb3_unpickles_no_entry_of_the_plain_form() -> None:
     ],
     ids=lambda space: type(space).__name__,
 )
-def test_a_space_goes_through_json(space: spaces.Space[Any]) -> None:
+def test_a_space_is_the_same_after_json(space: spaces.Space[Any]) -> None:
     decoded = decode_space(json.loads(json.dumps(encode_space("space", space))))
     assert decoded == space and decoded.dtype == space.dtype
 
 
-def test_a_file_that_was_cut_is_no_file_of_an_earlier_version(tmp_path: Path) -> None:
-    """``zipfile`` finds an archive in it: that of the parameters."""
+def test_a_cut_file_is_not_taken_for_one_of_an_earlier_version(tmp_path: Path) -> None:
+    """``zipfile`` finds an archive in it: the entry with the parameters is one."""
     path, whole = tmp_path / "model.zip", saved()
     for share in (0.25, 0.5, 0.75, 0.95):
         path.write_bytes(whole[: int(share * len(whole))])
@@ -177,8 +177,3 @@ def test_a_file_that_was_cut_is_no_file_of_an_earlier_version(tmp_path: Path) ->
             TDAC.load(path, safe=True)
         text = str(error.value)
         assert f"saved with sb3_tdac {__version__}, " in text and "without safe=True" not in text
-
-
-def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        TDAC.load(tmp_path / "none", safe=True)

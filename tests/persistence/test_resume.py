@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers.environments import BOTH_PATHS, Restorable, restorable_envs, small_model
 from helpers.internals import episodes_of
-from helpers.model_state import assert_identical, saved, state
+from helpers.model_state import assert_identical, file_of, state
 from helpers.saved_models import entry, with_settings
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -122,7 +122,7 @@ def test_behind_vec_normalize_two_halves_equal_the_whole(tmp_path: Path, fast_pa
 
 def test_a_generator_of_another_device_is_left_with_a_warning() -> None:
     """The state of a GPU's generator has 16 bytes."""
-    file = saved(fresh().learn(32))
+    file = file_of(fresh().learn(32))
     states = json.loads(entry("data", file))["_random_states"]
     states["model"] = base64.b64encode(bytes(16)).decode()
     file = with_settings(file, _random_states=states)
@@ -179,7 +179,7 @@ def test_an_environment_that_cannot_be_restored_starts_new_episodes(tmp_path: Pa
 
 
 class FirstStep(BaseCallback):
-    """What the first step of training started from, and steps since the start of the episode."""
+    """The first observation of the training, and the steps of its episode so far."""
 
     elapsed: list[int] | None = None
     observation: Any
