@@ -4,13 +4,12 @@ import math
 import re
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from helpers.environments import BOTH_PATHS, ENV_IDS, IDENTITY_ENVS, Steps, small_model
-from helpers.faulty_environments import VECTOR, Faulty
+from helpers.faulty_environments import Faulty
 from helpers.model_state import assert_identical, state, state_of_update
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
@@ -149,29 +148,6 @@ def test_set_env_names_the_environment_that_raises_in_its_reset() -> None:
     with pytest.raises(OSError, match=r"raised by environment 0 at a reset"):
         model.set_env(Broken())
     assert model.get_env() is env
-
-
-# Environments
-
-
-def test_an_environment_is_registered_wrapped_or_vectorized() -> None:
-    """An id, an environment and a VecEnv give the same spaces and the number of environments."""
-    for env, n_envs in (
-        ("Pendulum-v1", 1),
-        (gym.make("Pendulum-v1"), 1),
-        (make_vec_env("Pendulum-v1", 3), 3),
-    ):
-        model = TDAC("MlpPolicy", env, device="cpu")
-        assert (model.n_envs, model.action_space.shape) == (n_envs, (1,))
-
-
-def test_unbounded_actions_are_taken_where_sb3_refuses_them() -> None:
-    unbounded = spaces.Box(-np.inf, np.inf, (1,))
-    with pytest.raises(AssertionError, match="finite"):
-        A2C("MlpPolicy", Steps(0, unbounded, VECTOR))
-    env = Steps(0, unbounded, VECTOR)
-    small_model(env).learn(8)
-    assert len(env.actions) == 8
 
 
 def test_progress_never_falls_below_zero_when_the_last_rollout_passes_the_end() -> None:

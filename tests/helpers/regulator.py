@@ -5,11 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from lqr import SYSTEMS, LinearGaussian, LQREnv
 
 from sb3_tdac.equations import td_target
-
-pytest.importorskip("scipy")
-from lqr import SYSTEMS, LinearGaussian, LQREnv
 
 GAMMA = 0.9
 #: A stabilizing gain that is far from the best one, and a std of the action, for each system.

@@ -154,17 +154,6 @@ class Generators(BaseCallback):
         return True
 
 
-@BOTH_PATHS
-def test_the_next_update_from_the_same_batch_is_identical(tmp_path: Path, fast_path: bool) -> None:
-    model = fresh(fast_path).learn(160)
-    model.save(tmp_path / "model")
-    loaded = TDAC.load(tmp_path / "model", restorable_envs())
-    loaded.rollout_buffer = model.rollout_buffer
-    for one in (model, loaded):
-        one.train()
-    assert_identical(state(loaded), state(model))
-
-
 def test_an_environment_that_cannot_be_restored_starts_new_episodes(tmp_path: Path) -> None:
     model = fresh().learn(PLAN, Stop(200))
     before = episodes_of(model)
