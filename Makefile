@@ -14,7 +14,6 @@ INSTALLED := $(VENV)/installed
 # Two processes share the tests. A test marked serial measures time, counts processes or starts a
 # server: it runs afterwards, alone.
 PARALLEL := -n 2 --dist worksteal -m "not serial"
-export OMP_NUM_THREADS := 1
 OLDEST_VENV := .venv-oldest
 OLDEST_INSTALLED := $(OLDEST_VENV)/installed
 
@@ -22,6 +21,8 @@ OLDEST_INSTALLED := $(OLDEST_VENV)/installed
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python examples/quickstart.py
+
+test test-oldest: export OMP_NUM_THREADS := 1
 
 test: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
