@@ -8,8 +8,11 @@ from helpers.saved_models import DATA
 
 from sb3_tdac import TDAC
 
+IS_NUMPY_1 = np.lib.NumpyVersion(np.__version__) < "2.0.0"
 #: Another processor may round differently.
 TOLERANCE = dict(rtol=1e-5, atol=1e-6)
+#: With NumPy 1, Pendulum-v1 rounds its observations differently: 2e-4 after 800 steps.
+TRAINED_TOLERANCE = dict(rtol=1e-5, atol=1e-3) if IS_NUMPY_1 else TOLERANCE
 
 
 @pytest.mark.filterwarnings("ignore:numpy.core")
@@ -30,7 +33,7 @@ def test_a_model_of_version_0_1_0_loads_and_trains_on() -> None:
 
 
 needs_numpy_2 = pytest.mark.skipif(
-    np.lib.NumpyVersion(np.__version__) < "2.0.0",
+    IS_NUMPY_1,
     reason="NumPy 1 cannot unpickle the file, which was written with NumPy 2",
 )
 whole_and_safe = pytest.mark.parametrize(
@@ -80,5 +83,6 @@ def test_training_goes_on_from_a_file_of_version_0_2_0_as_it_did_there(
     model.resume()
     assert model.num_timesteps == recorded[f"{name}_steps"] == 1600
     parameters = model.policy.parameters_to_vector()
-    np.testing.assert_allclose(parameters, recorded[f"{name}_parameters"], **TOLERANCE)
-    np.testing.assert_allclose(actions_of(model), recorded[f"{name}_predict_after"], **TOLERANCE)
+    after = recorded[f"{name}_predict_after"]
+    np.testing.assert_allclose(parameters, recorded[f"{name}_parameters"], **TRAINED_TOLERANCE)
+    np.testing.assert_allclose(actions_of(model), after, **TRAINED_TOLERANCE)
