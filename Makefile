@@ -11,6 +11,9 @@ OLDEST := stable-baselines3==2.7.0 gymnasium==1.1.0 numpy==1.26.0
 
 VENV := .venv
 INSTALLED := $(VENV)/installed
+# Two processes share the tests. A test marked serial measures time, counts processes or starts a
+# server: it runs afterwards, alone.
+PARALLEL := -n 2 --dist worksteal -m "not serial"
 OLDEST_VENV := .venv-oldest
 OLDEST_INSTALLED := $(OLDEST_VENV)/installed
 
@@ -19,15 +22,19 @@ OLDEST_INSTALLED := $(OLDEST_VENV)/installed
 demo: $(INSTALLED)
 	$(VENV)/bin/python examples/quickstart.py
 
+test test-oldest: export OMP_NUM_THREADS := 1
+
 test: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest $(PARALLEL)
+	$(VENV)/bin/pytest -m serial
 
 test-oldest: $(OLDEST_INSTALLED)
-	$(OLDEST_VENV)/bin/pytest --doctest-ignore-import-errors -rs
+	$(OLDEST_VENV)/bin/pytest --doctest-ignore-import-errors -rs $(PARALLEL)
+	$(OLDEST_VENV)/bin/pytest --doctest-ignore-import-errors -rs -m serial
 
 $(INSTALLED): pyproject.toml Makefile hatch_build.py sb3_tdac/fast/kernels.c
 	$(PYTHON) -m venv $(VENV)

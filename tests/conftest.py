@@ -1,5 +1,6 @@
 """One torch thread: on networks this small a second one costs more than it brings."""
 
+import os
 import signal
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,13 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest.register_assert_rewrite("helpers")
 torch.set_num_threads(1)
-# A shell starts what it runs in the background deaf to Ctrl-C, which some tests send.
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, and of pytest-xdist's
+# A shell lets programs in the background ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class SkippedModule(pytest.Module):
-    """A module that is not imported."""
+    """A test module that is skipped without being imported."""
 
     def collect(self) -> list[pytest.Item]:
         pytest.skip(
@@ -24,7 +27,7 @@ class SkippedModule(pytest.Module):
 def pytest_pycollect_makemodule(
     module_path: Path, parent: pytest.Collector
 ) -> pytest.Module | None:
-    """Skip the tests of the command line, and of what uses it, where rl_zoo3 is not installed."""
+    """Skip the tests of the command line, and the tests that use it, if rl_zoo3 is missing."""
     needs_it = module_path.parent.name == "zoo" or module_path.name == "test_search_defaults.py"
     if needs_it and find_spec("rl_zoo3") is None:
         module: pytest.Module = SkippedModule.from_parent(parent, path=module_path)

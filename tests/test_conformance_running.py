@@ -1,73 +1,26 @@
-"""What SB3's own tests ask of A2C while it runs: callbacks, wrappers, seeds and time limits."""
+"""SB3's own tests with TDAC in A2C's place: callbacks, wrappers, seeds and time limits."""
 
 import multiprocessing
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
+from helpers.environments import STATES, Clock, small_model
+from helpers.model_state import State, assert_identical, differences, state
+from helpers.recorders import Recorder
 from stable_baselines3.common import callbacks
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack, VecNormalize
-from torch import Tensor, nn
 
 from sb3_tdac import TDAC, TEXTBOOK
 
-STATES = np.eye(4, dtype=np.float32)
-
-
-class ClockEnv(gym.Env):
-    """The state is the number of steps modulo 4; each step gives the same reward."""
-
-    def __init__(self, length: int = 3, terminates: bool = False, reward: float = 1.0):
-        self.observation_space = spaces.Box(0.0, 1.0, (4,))
-        self.action_space = spaces.Box(0.0, 10.0, (1,))
-        self.length, self.terminates, self.reward = length, terminates, reward
-        self.n_resets = 0
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
-        self.n_steps, self.n_resets = 0, self.n_resets + 1
-        return STATES[0], {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
-        self.n_steps += 1
-        end = self.n_steps == self.length
-        state = STATES[self.n_steps % 4]
-        return state, self.reward, end and self.terminates, end and not self.terminates, {}
-
-
-def build(env: Any = None, policy: Any = "MlpPolicy", **kwargs: Any) -> TDAC:
-    policy_kwargs = dict(net_arch=[8]) | kwargs.pop("policy_kwargs", {})
-    options = dict(n_steps=4, seed=1, policy_kwargs=policy_kwargs) | kwargs
-    return TDAC(policy, env if env is not None else ClockEnv(), **options)
-
-
-def weights(model: TDAC) -> Tensor:
-    return nn.utils.parameters_to_vector(model.policy.parameters()).detach()
-
-
-class Recorder(callbacks.BaseCallback):
-    """The locals of each step and the batch of each rollout; stops at step ``stop``."""
-
-    def __init__(self, stop: int | None = None):
-        super().__init__()
-        self.stop, self.steps, self.batches = stop, [], []
-
-    def _on_step(self) -> bool:
-        self.steps.append(dict(self.locals))
-        return self.n_calls != self.stop
-
-    def _on_rollout_end(self) -> None:
-        self.batches.append(self.model.rollout_buffer.get(self.model.device))
-
 
 def test_callback_locals_are_what_happened_at_the_step() -> None:
-    envs = [lambda: Monitor(ClockEnv(reward=1.0)), lambda: Monitor(ClockEnv(reward=2.0))]
-    model = build(DummyVecEnv(envs), policy_kwargs=dict(std_init=1.0, std_bounds=(0.1, 1.0)))
+    envs = [lambda: Monitor(Clock(reward=1.0)), lambda: Monitor(Clock(reward=2.0))]
+    model = small_model(DummyVecEnv(envs), policy_kwargs=dict(std_init=1.0, std_bounds=(0.1, 1.0)))
     model.learn(16, recorder := Recorder())
     assert len(recorder.steps) == 8
     for t, step in enumerate(recorder.steps):
@@ -85,25 +38,25 @@ def test_callback_locals_are_what_happened_at_the_step() -> None:
 
 @pytest.mark.parametrize("stop", [1, 4, 7])
 def test_a_callback_stops_training_before_the_next_update(stop: int) -> None:
-    model = build()
-    before = weights(model)
+    model = small_model()
+    before = model.policy.parameters_to_vector()
     model.learn(100, Recorder(stop))
     assert (model.num_timesteps, model._n_updates) == (stop, (stop - 1) // 4)
-    assert torch.equal(weights(model), before) == (stop <= 4)
+    assert np.array_equal(model.policy.parameters_to_vector(), before) == (stop <= 4)
 
 
 def test_eval_callback_saves_the_best_model_and_stops_at_a_threshold(tmp_path: Path) -> None:
     stop = callbacks.StopTrainingOnRewardThreshold(2.9)
-    env, folder = Monitor(ClockEnv()), str(tmp_path)
+    env, folder = Monitor(Clock()), str(tmp_path)
     evaluation = callbacks.EvalCallback(env, None, stop, 5, 6, folder, folder)
-    model = build().learn(100, evaluation)
+    model = small_model().learn(100, evaluation)
     assert (model.num_timesteps, evaluation.best_mean_reward) == (6, 3.0)
-    assert torch.equal(weights(TDAC.load(tmp_path / "best_model")), weights(model))
+    assert_identical(state(TDAC.load(tmp_path / "best_model")), state(model))
     np.testing.assert_array_equal(np.load(tmp_path / "evaluations.npz")["results"], [5 * [3.0]])
 
 
 def test_checkpoints_are_models(tmp_path: Path) -> None:
-    build().learn(16, callbacks.CheckpointCallback(5, str(tmp_path)))
+    small_model().learn(16, callbacks.CheckpointCallback(5, str(tmp_path)))
     assert len(list(tmp_path.iterdir())) == 3
     for steps in (5, 10, 15):
         assert TDAC.load(tmp_path / f"rl_model_{steps}_steps").num_timesteps == steps
@@ -111,7 +64,7 @@ def test_checkpoints_are_models(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n_envs", [1, 2])
 def test_training_stops_after_a_number_of_episodes(n_envs: int) -> None:
-    model = build(make_vec_env(ClockEnv, n_envs))
+    model = small_model(make_vec_env(Clock, n_envs))
     model.learn(100, callbacks.StopTrainingOnMaxEpisodes(max_episodes=2))
     assert model.num_timesteps == 2 * 3 * n_envs
 
@@ -130,8 +83,8 @@ WRAPPERS = [
 
 @pytest.mark.parametrize(("wrap", "expected"), WRAPPERS)
 def test_the_state_cut_by_a_time_limit_comes_through_wrappers(wrap: Any, expected: Any) -> None:
-    env = wrap(make_vec_env(ClockEnv))
-    model = build(env)
+    env = wrap(make_vec_env(Clock))
+    model = small_model(env)
     model.learn(4, recorder := Recorder())
     batch = recorder.batches[0]
     np.testing.assert_allclose(batch.states[batch.successor[2]], expected, rtol=1e-4)
@@ -139,28 +92,28 @@ def test_the_state_cut_by_a_time_limit_comes_through_wrappers(wrap: Any, expecte
     assert model.get_vec_normalize_env() is (env if isinstance(env, VecNormalize) else None)
 
 
-def run(vec_env_cls: Any = DummyVecEnv, seed: int = 3, **vec_env_kwargs: Any) -> Tensor:
+def run(vec_env_cls: Any = DummyVecEnv, seed: int = 3, **vec_env_kwargs: Any) -> State:
     env = make_vec_env("Pendulum-v1", 2, vec_env_cls=vec_env_cls, vec_env_kwargs=vec_env_kwargs)
-    trained = weights(build(env, seed=seed).learn(80))
+    trained = state(small_model(env, seed=seed).learn(80))
     env.close()
     return trained
 
 
 def test_a_seed_reproduces_a_run_bit_for_bit_also_in_other_processes() -> None:
     expected = run()
-    assert torch.equal(run(), expected)
+    assert_identical(run(), expected)
     multiprocessing.set_forkserver_preload(["stable_baselines3"])  # once, not in each process
-    assert torch.equal(run(SubprocVecEnv, start_method="forkserver"), expected)
-    assert not torch.equal(run(seed=4), expected)
+    assert_identical(run(SubprocVecEnv, start_method="forkserver"), expected)
+    assert differences(run(seed=4), expected)
 
 
 def test_learning_in_two_pieces_is_learning_in_one() -> None:
     options = TEXTBOOK | dict(learning_rate=1e-3)
-    whole, pieces = build(**options).learn(16), build(**options).learn(8)
+    whole, pieces = small_model(**options).learn(16), small_model(**options).learn(8)
     pieces.learn(8, reset_num_timesteps=False)
     assert (pieces.num_timesteps, pieces._n_updates) == (16, 4)
     assert pieces.get_env().envs[0].unwrapped.n_resets == 6  # one, and one for each 3 steps
-    assert torch.equal(weights(pieces), weights(whole))
+    assert_identical(state(pieces), state(whole))
     assert pieces.learn(8).num_timesteps == 8
 
 
@@ -176,6 +129,6 @@ def test_value_is_the_discounted_sum_to_the_end_and_beyond_a_time_limit(
 ) -> None:
     options = dict(n_steps=16, policy_kwargs=dict(net_arch=[]), normalize_reward=False)
     critic = dict(critic_learning_rate="lin_0.1", critic_steps=8)
-    model = build(ClockEnv(length, terminates), gamma=0.9, **critic, **options).learn(1000)
+    model = small_model(Clock(length, terminates), gamma=0.9, **critic, **options).learn(1000)
     values = model.policy.predict_values(torch.as_tensor(STATES[: len(expected)]))
     np.testing.assert_allclose(values.detach().flatten(), expected, rtol=0.02)

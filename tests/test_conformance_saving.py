@@ -1,4 +1,4 @@
-"""What SB3's own tests ask of A2C: saving, loading, copying, and changing the environment."""
+"""SB3's own tests with TDAC in A2C's place: saving, loading, copying, changing environments."""
 
 import copy
 import io
@@ -11,9 +11,9 @@ import cloudpickle
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.env_util import make_vec_env
+from helpers.environments import pendulum
+from helpers.model_state import assert_identical, differences, numbers, state
 from stable_baselines3.common.envs import FakeImageEnv
-from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_tdac import TDAC
 
@@ -26,33 +26,10 @@ POLICY_KWARGS = dict(
 OBJECTS = {"policy", "policy.optimizer", "policy.critic_optimizer", "return_stats"}
 
 
-def pendulum(n_envs: int = 2) -> VecEnv:
-    return make_vec_env("Pendulum-v1", n_envs, seed=0)
-
-
 def trained(seed: int = 1, **kwargs: Any) -> TDAC:
     """Five updates: both optimizers, and the statistics of observations and returns, have state."""
     options = dict(n_steps=4, policy_kwargs=POLICY_KWARGS, device="cpu") | kwargs
     return TDAC("MlpPolicy", pendulum(), seed=seed, **options).learn(40)
-
-
-def leaves(tree: Any, path: str = "") -> dict[str, Any]:
-    """The tensors and numbers of nested state dicts by their path."""
-    if isinstance(tree, dict | list | tuple):
-        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        return {k: v for key, sub in items for k, v in leaves(sub, f"{path}/{key}").items()}
-    return {path: copy.deepcopy(tree)}
-
-
-def state(model: TDAC) -> dict[str, Any]:
-    return leaves(model.get_parameters())
-
-
-def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one.keys() == other.keys() and all(
-        torch.equal(value, other[key]) if torch.is_tensor(value) else value == other[key]
-        for key, value in one.items()
-    )
 
 
 def predicted(model: Any, obs: Any) -> Any:
@@ -70,7 +47,7 @@ def test_load_restores_networks_statistics_and_both_optimizers(tmp_path: Path, d
     loaded = TDAC.load(tmp_path / "model", device=device)
     assert set(model.get_parameters()) >= OBJECTS
     assert model.policy.optimizer.state and model.policy.critic_optimizer.state
-    assert same(state(model), state(loaded))
+    assert_identical(state(model), state(loaded))
     assert loaded.policy.device == loaded.device
 
 
@@ -81,7 +58,7 @@ def test_a_model_goes_through_paths_open_files_and_memory(tmp_path: Path) -> Non
     memory.seek(0)
     with (tmp_path / "model.zip").open("rb") as file:
         for source in (tmp_path / "model", str(tmp_path / "model.zip"), file, memory):
-            assert same(state(model), state(TDAC.load(source)))
+            assert_identical(state(model), state(TDAC.load(source)))
 
 
 @pytest.mark.parametrize("force_reset", [True, False], ids=["reset", "mid-episode"])
@@ -100,7 +77,8 @@ def test_training_continued_from_a_file_equals_training_continued(
         one.generator.manual_seed(2)
         one.learn(40, reset_num_timesteps=False)
         assert one.num_timesteps == 80
-    assert same(state(model), state(loaded)) and not same(state(model), before)
+    assert_identical(state(model), state(loaded))
+    assert differences(state(model), before)
 
 
 def test_statistics_are_saved_so_that_predict_is_the_same(tmp_path: Path) -> None:
@@ -120,17 +98,17 @@ def test_statistics_are_saved_so_that_predict_is_the_same(tmp_path: Path) -> Non
 @pytest.mark.parametrize("source", ["dict", "file"])
 def test_set_parameters_makes_one_model_the_other(tmp_path: Path, source: str) -> None:
     model, other = trained(seed=1), trained(seed=2)
-    assert not same(state(model), state(other))
+    assert differences(state(model), state(other))
     model.save(tmp_path / "model")
     other.set_parameters(model.get_parameters() if source == "dict" else str(tmp_path / "model"))
-    assert same(state(model), state(other))
+    assert_identical(state(model), state(other))
 
 
 def test_set_parameters_without_exact_match_sets_what_it_is_given() -> None:
     model = trained()
-    expected = state(model) | {"/policy/value_net.bias": torch.tensor([3.0])}
+    expected = state(model) | {"/policy/value_net.bias": np.array([3.0])}
     model.set_parameters({"policy": {"value_net.bias": torch.tensor([3.0])}}, exact_match=False)
-    assert same(state(model), expected)
+    assert_identical(state(model), expected)
 
 
 Damage = Callable[[dict[str, Any]], Any]
@@ -154,7 +132,7 @@ def test_parameters_that_do_not_fit_change_nothing(
     before = state(model)
     with pytest.raises(error, match=message):
         model.set_parameters(parameters, exact_match)
-    assert same(state(model), before)
+    assert_identical(state(model), before)
 
 
 def test_exclude_include_and_custom_objects_of_save_and_load(tmp_path: Path) -> None:
@@ -171,7 +149,7 @@ def test_a_model_loads_with_another_number_of_environments(tmp_path: Path) -> No
     model = trained()
     model.save(tmp_path / "model")
     loaded = TDAC.load(tmp_path / "model", pendulum(n_envs=3))
-    assert same(state(model), state(loaded))
+    assert_identical(state(model), state(loaded))
     loaded.learn(24)  # 2 updates of 4 steps in 3 environments, after 5
     assert (loaded.num_timesteps, loaded._n_updates) == (24, 7)
 
@@ -229,7 +207,7 @@ def test_a_saved_policy_predicts_and_evaluates_without_its_model(tmp_path: Path)
     policy.save(tmp_path / "policy")
     loaded = type(policy).load(tmp_path / "policy", device="cpu")
     np.testing.assert_array_equal(predicted(loaded, obs), predicted(policy, obs))
-    assert same(leaves(loaded.state_dict()), leaves(policy.state_dict()))
+    assert_identical(numbers(loaded.state_dict()), numbers(policy.state_dict()))
     assert loaded.std_bounds == (0.1, 0.9)
     assert isinstance(loaded.optimizer, torch.optim.Adam)
     assert isinstance(loaded.critic_optimizer, torch.optim.RMSprop)
@@ -239,9 +217,10 @@ def test_a_saved_policy_predicts_and_evaluates_without_its_model(tmp_path: Path)
 def test_a_copied_model_is_equal_and_learns_on_its_own(duplicate: Callable[[Any], Any]) -> None:
     model = trained()
     twin, before = duplicate(model), state(model)
-    assert same(state(twin), before)
+    assert_identical(state(twin), before)
     twin.learn(8)
-    assert same(state(model), before) and not same(state(twin), before)
+    assert_identical(state(model), before)
+    assert differences(state(twin), before)
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, through(cloudpickle), through(pickle)])

@@ -1,4 +1,4 @@
-"""What SB3's own tests ask of A2C: every action space, every observation space, and images."""
+"""SB3's own tests with TDAC in A2C's place: all action and observation spaces, and images."""
 
 from typing import Any
 
@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from helpers.environments import Steps, small_model, steps_envs
+from helpers.saved_models import BOX, IMAGE, VECTOR
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecTransposeImage, is_vecenv_wrapped
@@ -18,9 +19,7 @@ from torch.distributions import Normal
 
 from sb3_tdac import TDAC
 
-VECTOR, BOX = spaces.Box(-1.0, 1.0, (3,)), spaces.Box(-2.0, 2.0, (1,))
 OBS = np.float32([0.5, -0.25, 1.0])
-IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)
 LARGEST = float(np.finfo(np.float32).max)
 ACTION_SPACES = {
     "box": BOX,
@@ -58,37 +57,11 @@ every_action_space = parametrize("space", ACTION_SPACES)
 every_observation_space = parametrize(("policy", "space"), OBSERVATION_SPACES)
 
 
-class SpaceEnv(gym.Env):
-    """Observations drawn from their space; episodes of 3 steps, ended by a limit or by a state."""
-
-    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space):
-        self.observation_space, self.action_space = observation_space, action_space
-        self.actions: list[Any] = []
-        self.n_episodes = 0
-
-    def observe(self) -> Any:
-        return self.observation_space.sample()
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
-        if seed is not None:
-            self.observation_space.seed(seed)
-        self.n_steps, self.n_episodes = 0, self.n_episodes + 1
-        return self.observe(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
-        self.actions.append(action)
-        self.n_steps += 1
-        end, by_limit = self.n_steps == 3, bool(self.n_episodes % 2)
-        return self.observe(), 1.0, end and not by_limit, end and by_limit, {}
-
-
 def build(
     policy: str = "MlpPolicy", space: Any = VECTOR, action_space: Any = BOX, **kwargs: Any
 ) -> Any:
-    algorithm, n_envs = kwargs.pop("algorithm", TDAC), kwargs.pop("n_envs", 1)
-    env = make_vec_env(lambda: SpaceEnv(space, action_space), n_envs, seed=0)
-    options = dict(net_arch=[8]) | kwargs.pop("policy_kwargs", {})
-    return algorithm(policy, env, n_steps=4, seed=1, policy_kwargs=options, **kwargs)
+    env = steps_envs(range(kwargs.pop("n_envs", 1)), action_space, space)
+    return small_model(env, policy, **kwargs)
 
 
 def stack(rows: list[Any]) -> Any:
@@ -98,7 +71,7 @@ def stack(rows: list[Any]) -> Any:
 
 
 class FirstStep(BaseCallback):
-    """Starts the rollout from a seed and stops at its first step, whose locals it keeps."""
+    """Starts the rollout from a seed, and stops at its first step; ``locals`` has that step."""
 
     def _on_rollout_start(self) -> None:
         generator = getattr(self.model, "generator", torch.default_generator)  # A2C has the latter
@@ -126,7 +99,7 @@ def test_predict_gives_actions_of_the_space_with_the_dtype_of_a2c(space: spaces.
     model = build(action_space=space)
     bounded = not isinstance(space, spaces.Box) or space.is_bounded()
     a2c_space = space if bounded else spaces.Box(-1.0, 1.0, space.shape)
-    expected = build(action_space=a2c_space, algorithm=A2C).predict(OBS)[0].dtype
+    expected = A2C("MlpPolicy", steps_envs([0], a2c_space, VECTOR)).predict(OBS)[0].dtype
     for deterministic in [True, *[False] * 20]:
         action, _ = model.predict(OBS, deterministic=deterministic)
         assert space.contains(action)
@@ -196,10 +169,10 @@ def test_images_with_channels_last_are_transposed_for_training_and_for_predict()
 
 def test_a_dict_of_one_vector_learns_what_the_vector_does() -> None:
     space = spaces.Dict(vec=VECTOR)
-    as_dict = TDAC("MultiInputPolicy", SpaceEnv(space, BOX), seed=1)
+    as_dict = TDAC("MultiInputPolicy", Steps(0, BOX, space), seed=1)
     before, _ = as_dict.predict({"vec": OBS}, deterministic=True)
     after, _ = as_dict.learn(40).predict({"vec": OBS}, deterministic=True)
-    flat = gym.wrappers.FlattenObservation(SpaceEnv(space, BOX))
+    flat = gym.wrappers.FlattenObservation(Steps(0, BOX, space))
     as_vector = TDAC("MlpPolicy", flat, seed=1, fast_path=False)
     expected, _ = as_vector.learn(40).predict(OBS, deterministic=True)
     assert (after == expected).all() and (after != before).all()
@@ -218,30 +191,31 @@ class Linear(BaseFeaturesExtractor):
 def test_a_shared_features_extractor_learns_from_the_critic_alone(share: bool) -> None:
     """While the critic stands still, the actor moves the extractor only if it has its own."""
     options = dict(features_extractor_class=Linear, share_features_extractor=share)
-    model = build(critic_learning_rate=0.0, policy_kwargs=options)
+    rate = [0.0]
+    model = build(critic_learning_rate=lambda _: rate[0], policy_kwargs=options)
     actors, critics = model.policy.pi_features_extractor, model.policy.vf_features_extractor
     assert (actors is critics) == share
     before = actors.linear.weight.clone(), critics.linear.weight.clone()
     model.learn(12)
     assert torch.equal(before[0], actors.linear.weight) == share
     assert torch.equal(before[1], critics.linear.weight)
-    model.critic_lr_schedule = model.lr_schedule
+    rate[0] = 1e-3
     model.learn(12)
     assert not torch.equal(before[1], critics.linear.weight)
 
 
-class AlternatingEnv(SpaceEnv):
+class Alternating(Steps):
     """The vector is 0, 4, 0, 4, ...; what else is observed stays."""
 
     def observe(self) -> Any:
         self.vector = 4.0 - getattr(self, "vector", 4.0)
-        return self.observation_space.sample() | {"vec": np.full(3, self.vector, np.float32)}
+        return self.states.sample() | {"vec": np.full(3, self.vector, np.float32)}
 
 
 def test_normalize_observation_standardizes_vectors_and_leaves_images_and_numbers() -> None:
     space = spaces.Dict(vec=spaces.Box(0.0, 4.0, (3,)), img=IMAGE, one=spaces.Discrete(4))
     options = dict(features_extractor_kwargs=dict(cnn_output_dim=8))
-    env = AlternatingEnv(space, VECTOR)
+    env = Alternating(0, VECTOR, space)
     model = TDAC("MultiInputPolicy", env, n_steps=2, policy_kwargs=options).learn(2)
     seen: list[Any] = []
     model.policy.pi_features_extractor.register_forward_pre_hook(lambda _, x: seen.append(x[0]))

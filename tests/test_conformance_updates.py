@@ -1,4 +1,4 @@
-"""What SB3's own tests ask of A2C's updates: schedules, optimizers, networks, modes and logs."""
+"""SB3's own tests with TDAC in A2C's place: schedules, optimizers, networks, modes and logs."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import torch
 from gymnasium import spaces
+from helpers.environments import STATES, small_model
+from helpers.model_state import State, assert_identical, differences, state
+from helpers.recorders import Recorder, rows_of, train_keys
 from stable_baselines3.common import callbacks
-from stable_baselines3.common.logger import KVWriter, Logger, configure
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from test_conformance_running import STATES, Recorder, build, weights
 from torch import Tensor, nn
 
 from sb3_tdac import TDAC, TEXTBOOK, MlpPolicy
@@ -19,28 +21,9 @@ NAMES += ["learning_rate", "critic_learning_rate", "n_updates"]
 TRAIN_KEYS = {f"train/{name}" for name in NAMES}
 
 
-class Rows(KVWriter):
-    """What is written to the log, one dict a row."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-
-    def write(self, key_values: dict, key_excluded: dict, step: int = 0) -> None:
-        self.rows.append(dict(key_values))
-
-
-def rows_of(model: TDAC) -> list[dict[str, Any]]:
-    model.set_logger(Logger(None, [writer := Rows()]))
-    return writer.rows
-
-
-def train_keys(keys: Any) -> set[str]:
-    return {key for key in keys if key.startswith("train/")}
-
-
 @pytest.mark.parametrize("interval", [{}, dict(log_interval=1), dict(log_interval=3)])
 def test_each_logged_row_has_the_figures_of_the_update_before_it(interval: dict[str, int]) -> None:
-    every, model = interval.get("log_interval", 100), build(n_steps=1, critic_steps=1)
+    every, model = interval.get("log_interval", 100), small_model(n_steps=1, critic_steps=1)
     rows = rows_of(model)
     for n_rows in (1, 2):
         model.learn(n_rows * every, reset_num_timesteps=False, **interval)
@@ -61,7 +44,7 @@ def test_discrete_actions_have_no_std_to_log() -> None:
 def test_nothing_is_pulled_off_the_device_on_updates_that_are_not_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model, pulled, item = build(normalize_reward=False), [], Tensor.item
+    model, pulled, item = small_model(normalize_reward=False), [], Tensor.item
     monkeypatch.setattr(Tensor, "item", lambda tensor: pulled.append(tensor) or item(tensor))
     counts = []
     for log_interval in (None, 6, 2):
@@ -72,7 +55,7 @@ def test_nothing_is_pulled_off_the_device_on_updates_that_are_not_logged(
 
 
 def test_logs_by_timesteps_have_the_figures_of_the_last_update() -> None:
-    model = build()
+    model = small_model()
     rows = rows_of(model)
     model.learn(16, callbacks.LogEveryNTimesteps(6), log_interval=None)
     assert [row["train/n_updates"] for row in rows] == [1, 2]  # at steps 6 and 12
@@ -81,7 +64,7 @@ def test_logs_by_timesteps_have_the_figures_of_the_last_update() -> None:
 def test_every_format_writes_the_documented_keys(tmp_path: Path, capsys: Any) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    model = build()
+    model = small_model()
     model.set_logger(configure(str(tmp_path), ["stdout", "csv", "tensorboard"]))
     model.learn(12, log_interval=1)
     model.logger.close()
@@ -97,7 +80,7 @@ def test_every_format_writes_the_documented_keys(tmp_path: Path, capsys: Any) ->
 
 
 def test_tensorboard_runs_are_numbered_and_carry_the_name(tmp_path: Path) -> None:
-    model = build(tensorboard_log=str(tmp_path))
+    model = small_model(tensorboard_log=str(tmp_path))
     for reset in (True, True, False):
         model.learn(4, reset_num_timesteps=reset)
     assert {path.name for path in tmp_path.iterdir()} == {"TDAC_1", "TDAC_2"}
@@ -112,12 +95,12 @@ def test_progress_bar_reaches_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
     bars: list[Bar] = []
     monkeypatch.setattr(callbacks, "tqdm", lambda total: bars.append(Bar(total)) or bars[-1])
-    build().learn(8, progress_bar=True)
+    small_model().learn(8, progress_bar=True)
     assert bars == [[-8, *8 * [1]]]
 
 
 def test_episodes_are_counted_by_a_monitor_that_is_put_around() -> None:
-    model = build(stats_window_size=2)
+    model = small_model(stats_window_size=2)
     rows = rows_of(model)
     model.learn(12, log_interval=1)
     assert [row["rollout/ep_len_mean"] for row in rows] == [3, 3, 3]
@@ -147,7 +130,7 @@ class CustomPolicy(MlpPolicy):
 
 
 def test_a_custom_policy_learns_with_both_of_its_networks(tmp_path: Path) -> None:
-    model = build(policy=CustomPolicy)
+    model = small_model(policy=CustomPolicy)
     towers = model.policy.mlp_extractor
     before = [net[0].weight.clone() for net in (towers.policy_net, towers.value_net)]
     model.learn(8).save(tmp_path / "model")
@@ -157,7 +140,7 @@ def test_a_custom_policy_learns_with_both_of_its_networks(tmp_path: Path) -> Non
 
 
 def test_actor_and_critic_have_the_optimizers_that_they_are_given() -> None:
-    policy = build(
+    policy = small_model(
         policy_kwargs=dict(
             optimizer_class=torch.optim.AdamW,
             optimizer_kwargs=dict(weight_decay=0.25),
@@ -173,7 +156,7 @@ def test_actor_and_critic_have_the_optimizers_that_they_are_given() -> None:
 
 def test_the_default_optimizer_has_no_momentum_and_a_long_memory_of_squares() -> None:
     """Adam (Kingma and Ba, 2015) with beta 0 and 0.999: a gradient of 2, then one of 0."""
-    for optimizer in (build().policy.optimizer, build().policy.critic_optimizer):
+    for optimizer in (small_model().policy.optimizer, small_model().policy.critic_optimizer):
         optimizer.param_groups[0]["lr"] = 0.5
         bias = optimizer.param_groups[0]["params"][-1]
         start = bias.detach().clone()
@@ -200,7 +183,7 @@ class Modal(BaseFeaturesExtractor):
 
 
 def test_collection_and_predict_are_in_evaluation_mode_and_updates_in_training_mode() -> None:
-    model = build(policy_kwargs=dict(features_extractor_class=Modal))
+    model = small_model(policy_kwargs=dict(features_extractor_class=Modal))
     extractor = model.policy.pi_features_extractor
     mean = extractor.layers[0].running_mean
     model.learn(4, Recorder(stop=4))
@@ -224,7 +207,7 @@ def test_both_learning_rates_follow_their_schedules(
     actor: Any, actor_rates: list[float], critic: Any, critic_rates: list[float]
 ) -> None:
     rates = dict(learning_rate=actor, critic_learning_rate=critic)
-    model, seen = build(**TEXTBOOK | rates), []
+    model, seen = small_model(**TEXTBOOK | rates), []
     for optimizer in (model.policy.critic_optimizer, model.policy.optimizer):
         optimizer.register_step_post_hook(lambda o, *_: seen.append(o.param_groups[0]["lr"]))
     model.learn(16)
@@ -232,8 +215,8 @@ def test_both_learning_rates_follow_their_schedules(
 
 
 def test_ent_coef_follows_its_schedule() -> None:
-    def trained(ent_coef: Any) -> Tensor:
-        return weights(build(**TEXTBOOK | dict(ent_coef=ent_coef)).learn(16))
+    def trained(ent_coef: Any) -> State:
+        return state(small_model(**TEXTBOOK | dict(ent_coef=ent_coef)).learn(16))
 
-    assert torch.equal(trained("lin_0.5"), trained(lambda progress: 0.5 * progress))
-    assert not torch.equal(trained("lin_0.5"), trained(0.5))
+    assert_identical(trained("lin_0.5"), trained(lambda progress: 0.5 * progress))
+    assert differences(trained("lin_0.5"), trained(0.5))

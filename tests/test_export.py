@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from test_examples import run
-from test_safe import load_safely, saved
+from helpers.saved_models import load_safely, saved
+from helpers.scripts import run
+from stable_baselines3.common.utils import obs_as_tensor
 
 from sb3_tdac.export import export_onnx, export_program
 
@@ -22,7 +23,7 @@ needs_onnx = pytest.mark.skipif(
 
 
 def samples(model: Any, rows: int) -> tuple[Any, Any]:
-    """Observations, as many as were not in the exported example, and the actions of ``predict``."""
+    """Observations, in another number than the exported example has, and ``predict``'s actions."""
     space = model.observation_space
     space.seed(1)
     drawn = [space.sample() for _ in range(rows)]
@@ -53,7 +54,7 @@ def test_the_program_gives_the_actions_of_predict(name: str) -> None:
     model = trained(name)
     before = {k: v.clone() for k, v in model.policy.state_dict().items()}
     obs, expected = samples(model, rows=7)
-    inputs: Any = torch.utils._pytree.tree_map(torch.as_tensor, obs)
+    inputs: Any = obs_as_tensor(obs, "cpu")
     assert_equal_actions(export_program(model).module()(inputs).numpy(), expected)
     assert all(torch.equal(v, before[k]) for k, v in model.policy.state_dict().items())
 

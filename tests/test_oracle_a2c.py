@@ -1,5 +1,6 @@
 """Oracle 1: SB3's A2C with gae_lambda=0 sees the same data and takes the same steps."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,7 @@ def tdac_parameters(
     )
 
 
+@cache
 def a2c_parameters(policy: type, env_id: str, n_envs: int, optimizer: str) -> dict:
     """``vf_coef`` is 1/2 because A2C's value loss has no 1/2 of its own, as (4.20) has."""
     optimizer_class, optimizer_kwargs, learning_rate = OPTIMIZERS[optimizer]

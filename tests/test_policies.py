@@ -133,8 +133,8 @@ def test_std_is_the_softplus_within_its_bounds() -> None:
         torch.testing.assert_close(policy.get_distribution(OBS).std, torch.full((4, 2), std))
 
 
-@pytest.mark.parametrize("std_init", [1e-3, 0.3, 1.0, 50.0, 1000.0])
-def test_untrained_std_is_std_init_in_every_state(std_init: float) -> None:
+@pytest.mark.parametrize("std_init", [1e-3, 50.0])
+def test_std_is_std_init_until_it_is_trained(std_init: float) -> None:
     policy = make_policy(std_bounds=(1e-4, math.inf), std_init=std_init)
     std = policy.get_distribution(OBS).std
     torch.testing.assert_close(std, torch.full((4, 2), std_init), rtol=1e-4, atol=0)
@@ -146,34 +146,6 @@ def test_std_depends_on_the_state_once_trained() -> None:
     log_prob.sum().backward()
     policy.optimizer.step()
     assert policy.get_distribution(OBS).std.std(dim=0).min() > 1e-5
-
-
-def test_samples_have_the_mean_and_std_of_the_state() -> None:
-    policy = make_policy(std_bounds=(0.1, 2.0))
-    set_outputs(policy, [0.0, 0.5], math.log(math.expm1(0.4)))
-    torch.manual_seed(1)
-    samples = policy.get_distribution(OBS[:1].expand(40_000, 3)).sample()
-    # five standard errors of the mean, 0.4 / 200, and of the std, 0.4 / 283
-    assert samples.mean(0).tolist() == pytest.approx([0.0, math.tanh(0.5)], abs=0.01)
-    assert samples.std(0).tolist() == pytest.approx([0.4, 0.4], abs=0.0071)
-
-
-def test_a_shared_extractor_learns_from_the_critic_alone() -> None:
-    class Linear(torch.nn.Linear):
-        features_dim = 3
-
-        def __init__(self, observation_space: spaces.Space[Any]):
-            super().__init__(3, 3)
-
-    policy = make_policy(
-        features_extractor_class=Linear, share_features_extractor=True, normalize_observation=False
-    )
-    assert policy.pi_features_extractor is policy.vf_features_extractor
-    _, log_prob, _ = policy.evaluate_actions(OBS, torch.zeros(4, 2))
-    actor = gradients(policy, log_prob.sum())
-    critic = gradients(policy, policy.predict_values(OBS).sum())
-    assert not any("features_extractor" in name for name in actor)
-    assert any("features_extractor" in name for name in critic)
 
 
 def test_normalized_observations_are_what_the_networks_see() -> None:

@@ -1,4 +1,4 @@
-"""Over spaces, sizes, options and odd environments: finite parameters, or a documented error.
+"""Over spaces, sizes, options and faulty environments: finite parameters, or a documented error.
 
 ``EXAMPLES=2000 pytest tests/test_properties.py`` tries more of them, and other ones each time.
 """
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from helpers.odd_environments import Odd, SensorError, assert_saved_and_finite, raises
+from helpers.faulty_environments import Faulty, SensorError, raises
+from helpers.model_state import assert_saved_and_finite
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -106,8 +107,8 @@ def test_a_model_trains_with_finite_parameters_or_raises_a_documented_error(
     options: dict[str, Any],
 ) -> None:
     space = OBSERVATIONS[observations]
-    odd = dict(space=space, action_space=action_space, length=length, reward=reward)
-    env = vec_env([lambda: Odd(**odd), lambda: Odd(fault, at, **odd)])
+    options_of_env = dict(space=space, action_space=action_space, length=length, reward=reward)
+    env = vec_env([lambda: Faulty(**options_of_env), lambda: Faulty(fault, at, **options_of_env)])
     policy = "MultiInputPolicy" if observations == "dict" else "MlpPolicy"
     sizes = dict(seed=0, device="cpu", policy_kwargs=dict(net_arch=[4]))
     model = TDAC(policy, env, **sizes, **options)

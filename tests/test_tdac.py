@@ -1,211 +1,31 @@
-"""One update of TDAC against the same update written from the text, for each open choice."""
+"""Collecting and training: what a rollout computes, the actor's warm-up, figures in the log."""
 
-import copy
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from helpers.environments import two_steps_envs
+from helpers.environments import BOTH_PATHS, small_model, steps_envs
+from helpers.recorders import rows_of, train_keys
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor
-from torch.distributions import Normal
 
 from sb3_tdac import TDAC, TEXTBOOK
 from sb3_tdac.policies import TDACPolicy
 
-GAMMA, RATE, CRITIC_RATE = 0.9, 0.05, 0.1
 
-
-class Recorder(BaseCallback):
-    """Keeps x, u, r, x', terminated and t of every step, read from the environments alone."""
-
-    def _init_callback(self) -> None:
-        self.rows: list[tuple[Any, ...]] = []
-        self.elapsed = np.zeros(self.training_env.num_envs)
-
-    def _on_step(self) -> bool:
-        step = self.locals
-        for env, info in enumerate(step["infos"]):
-            done = step["dones"][env]
-            successor = info["terminal_observation"] if done else step["new_obs"][env]
-            terminated = done and not info["TimeLimit.truncated"]
-            x, u, r = self.model._last_obs[env], step["actions"][env], step["rewards"][env]
-            self.rows.append((x, u, r, successor, terminated, self.elapsed[env]))
-            self.elapsed[env] = 0 if done else self.elapsed[env] + 1
-        return True
-
-    def batch(self) -> list[Tensor]:
-        columns = zip(*self.rows, strict=True)
-        return [torch.as_tensor(np.array(column, dtype=np.float32)) for column in columns]
-
-
-def reduced(terms: Tensor, options: dict[str, Any]) -> Tensor:
-    return terms.sum() if options["loss_reduction"] == "sum" else terms.mean()
-
-
-def descend(loss: Tensor, parameters: list[Tensor], rate: float, options: dict[str, Any]) -> None:
-    gradients = torch.autograd.grad(loss, parameters)
-    norm = torch.sqrt(sum((gradient**2).sum() for gradient in gradients)).item()
-    clip = options["max_grad_norm"]
-    scale = 1.0 if clip is None else min(1.0, clip / norm)
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= rate * scale * gradient
-
-
-def td_error(policy: TDACPolicy, batch: list[Tensor], gradient: str = "residual") -> Tensor:
-    x, _, r, successor, terminated, _ = batch
-    target = r + GAMMA * (1 - terminated) * policy.predict_values(successor).flatten()
-    if gradient == "semi":
-        target = target.detach()
-    return target - policy.predict_values(x).flatten()
-
-
-def update_by_the_text(policy: TDACPolicy, batch: list[Tensor], options: dict[str, Any]) -> None:
-    """Equations (4.20)-(4.26) with torch's own normal density, and the choices of the options."""
-    old = copy.deepcopy(policy)
-    if options["normalize_reward"]:
-        batch = [*batch[:2], scaled_rewards(batch), *batch[3:]]
-    for _ in range(options["critic_steps"]):
-        loss = reduced(0.5 * td_error(policy, batch, options["critic_gradient"]) ** 2, options)
-        descend(loss, list(policy.critic_modules().parameters()), CRITIC_RATE, options)
-    advantage = td_error(policy if options["critic_first"] else old, batch).detach()
-    if options["scale_advantage"]:  # the first of its average
-        advantage = advantage / torch.sqrt((advantage**2).mean())
-    if options["normalize_advantage"]:
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-    if options["discount_states"]:
-        advantage = advantage * GAMMA ** batch[5]
-    x, u = batch[:2]
-    normal = Normal(policy.get_distribution(x).mean, policy.get_distribution(x).std)
-    loss = -reduced(normal.log_prob(u).sum(1) * advantage, options)
-    loss = loss - options["ent_coef"] * reduced(normal.entropy().sum(1), options)
-    descend(loss, list(policy.actor_modules().parameters()), RATE, options)
-
-
-def scaled_rewards(batch: list[Tensor]) -> Tensor:
-    """Over the root mean square of the returns; rows alternate between the environments."""
-    reward, elapsed = batch[2].numpy().astype(float), batch[5].numpy()
-    returns = reward.copy()
-    for row in range(2, len(returns)):
-        if elapsed[row] > 0:
-            returns[row] += GAMMA * returns[row - 2]
-    scaled = reward / np.sqrt((returns**2).mean())
-    return torch.as_tensor(scaled.clip(-10, 10), dtype=torch.float32)
-
-
-def make_model(options: dict[str, Any], **kwargs: Any) -> TDAC:
-    policy_kwargs = TEXTBOOK["policy_kwargs"] | dict(
-        optimizer_class=torch.optim.SGD, optimizer_kwargs={}, net_arch=[8]
-    )
-    settings = options | dict(
-        policy_kwargs=policy_kwargs, learning_rate=RATE, critic_learning_rate=CRITIC_RATE
-    )
-    return TDAC("MlpPolicy", two_steps_envs(), n_steps=9, gamma=GAMMA, seed=0, **settings, **kwargs)
-
-
-CHOICES: dict[str, dict[str, Any]] = {
-    "textbook": {},
-    "residual gradient": dict(critic_gradient="residual"),
-    "both from the old critic": dict(critic_first=False),
-    "three critic steps": dict(critic_steps=3),
-    "three critic steps, old critic": dict(critic_steps=3, critic_first=False),
-    "mean": dict(loss_reduction="mean"),
-    "factor gamma^t": dict(discount_states=True),
-    "advantages scaled": dict(scale_advantage=True),
-    "advantages normalized": dict(normalize_advantage=True),
-    "advantages normalized, gamma^t": dict(normalize_advantage=True, discount_states=True),
-    "entropy bonus": dict(ent_coef=0.3),
-    "entropy bonus, mean": dict(ent_coef=0.3, loss_reduction="mean"),
-    "gradients clipped": dict(max_grad_norm=0.1),
-    "rewards normalized": dict(normalize_reward=True),
-    "all": dict(
-        critic_gradient="residual",
-        critic_first=False,
-        critic_steps=2,
-        loss_reduction="mean",
-        discount_states=True,
-        normalize_advantage=True,
-        normalize_reward=True,
-        scale_advantage=False,
-        ent_coef=0.1,
-        max_grad_norm=0.2,
-    ),
-}
-
-
-@pytest.mark.parametrize("fast_path", [True, False])
-@pytest.mark.parametrize("choice", CHOICES)
-def test_update_is_that_of_the_text(choice: str, fast_path: bool) -> None:
-    options = TEXTBOOK | CHOICES[choice] | dict(fast_path=fast_path)
-    model, recorder = make_model(options), Recorder()
-    expected = copy.deepcopy(model.policy)
-    start = expected.parameters_to_vector()
-    model.learn(18, callback=recorder)
-    update_by_the_text(expected, recorder.batch(), options)
-    # float32 rounding of parameters near one, over at most three steps
-    np.testing.assert_allclose(
-        model.policy.parameters_to_vector(), expected.parameters_to_vector(), atol=2e-6
-    )
-    assert np.abs(expected.parameters_to_vector() - start).max() > 1e-3
-
-
-def test_each_choice_changes_the_update() -> None:
-    """Else the test above would hold for an option without effect."""
-    vectors = {}
-    for choice, options in CHOICES.items():
-        model = make_model(TEXTBOOK | options).learn(18)
-        vectors[choice] = model.policy.parameters_to_vector()
-    names = list(vectors)
-    for i, first in enumerate(names):
-        for second in names[:i]:
-            assert np.abs(vectors[first] - vectors[second]).max() > 1e-4, (first, second)
-
-
-def test_the_actor_warms_up_while_the_critic_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_actor_warms_up_while_the_critic_learns() -> None:
     """Four updates, a warm-up over the first half: the rate is half up, then all the way."""
-    model = make_model(TEXTBOOK | dict(actor_warmup=0.5))
-    rates, step = [], TDAC._step
-
-    def record(self: TDAC, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        rates.append(optimizer.param_groups[0]["lr"])
-        step(self, loss, optimizer)
-
-    monkeypatch.setattr(TDAC, "_step", record)
-    model.learn(4 * 18)
-    assert rates[0::2] == [CRITIC_RATE] * 4
-    assert rates[1::2] == pytest.approx([0.5 * RATE, RATE, RATE, RATE])
-
-
-def test_the_recorded_batch_has_terminations_time_limits_and_a_cut_in_the_middle() -> None:
-    recorder = Recorder()
-    make_model(TEXTBOOK).learn(18, callback=recorder)
-    _, _, _, _, terminated, elapsed = recorder.batch()
-    # each environment: 4 steps and a time limit, 3 and a termination, 2 steps of the next episode
-    assert terminated.sum() == 2
-    assert elapsed[0::2].tolist() == elapsed[1::2].tolist() == [0, 1, 2, 3, 0, 1, 2, 0, 1]
-
-
-def test_density_sees_the_observations_as_the_sampling_policy_did(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The running mean and std of the observations move between updates, not within one."""
-    seen: dict[bool, list[Tensor]] = {True: [], False: []}
-    mean_and_std = TDACPolicy._mean_and_std
-
-    def record(self: TDACPolicy, latent: Tensor) -> tuple[Tensor, Tensor]:
-        mean, std = mean_and_std(self, latent)
-        seen[torch.is_inference_mode_enabled()].append(mean.detach())
-        return mean, std
-
-    monkeypatch.setattr(TDACPolicy, "_mean_and_std", record)
-    make_model(TEXTBOOK | dict(normalize_observation=True)).learn(18 * 3)
-    torch.testing.assert_close(torch.cat(seen[True]), torch.cat(seen[False]))
+    rates = dict(learning_rate=0.05, critic_learning_rate=0.1, actor_warmup=0.5)
+    model = small_model(steps_envs(), **TEXTBOOK | rates)
+    seen: list[float] = []
+    for optimizer in (model.policy.critic_optimizer, model.policy.optimizer):
+        optimizer.register_step_post_hook(lambda o, *_: seen.append(o.param_groups[0]["lr"]))
+    model.learn(4 * 8)
+    assert seen[0::2] == [0.1] * 4
+    assert seen[1::2] == pytest.approx([0.025, 0.05, 0.05, 0.05])
 
 
 def test_rollouts_call_neither_critic_nor_density(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make_model(TEXTBOOK)
+    model = small_model(steps_envs(), **TEXTBOOK)
 
     def fail(*_: Any) -> None:
         raise AssertionError("called while collecting")
@@ -213,29 +33,70 @@ def test_rollouts_call_neither_critic_nor_density(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(model, "train", lambda: None)
     monkeypatch.setattr("sb3_tdac.equations.gaussian_log_prob", fail)
     monkeypatch.setattr(TDACPolicy, "predict_values", fail)
-    model.learn(36)
+    model.learn(16)
     monkeypatch.undo()
-    assert model.rollout_buffer.step == 9
+    assert model.num_timesteps == 16 and model.rollout_buffer.rewards.all()
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
-def test_figures_of_the_last_update_outlive_the_next_actions(fast_path: bool) -> None:
-    """They are computed when the log is written; SB3's categorical distribution is one object."""
-    model = TDAC("MlpPolicy", "CartPole-v1", n_steps=8, seed=0, fast_path=fast_path).learn(16)
-    before = {name: tensor.clone() for name, tensor in model._last_update().items()}
-    model.policy.evaluate_actions(torch.full((5, 4), 3.0), torch.ones(5))
-    model._sample(torch.ones(1, 4))
-    for name, tensor in model._last_update().items():
-        torch.testing.assert_close(tensor, before[name], msg=name)
+def test_environment_gets_the_sampled_action_clipped_and_the_buffer_keeps_it_as_sampled() -> None:
+    """The density must see what was sampled. With a std of 5, most actions leave [-2, 2]."""
+    policy_kwargs = TEXTBOOK["policy_kwargs"] | dict(std_init=5.0)
+    model = small_model(steps_envs(), **TEXTBOOK | dict(policy_kwargs=policy_kwargs))
+    model.learn(8)
+    stored = model.rollout_buffer.actions
+    for index, env in enumerate(model.get_env().envs):
+        np.testing.assert_array_equal(env.unwrapped.actions, stored[:, index].clip(-2, 2))
+    assert (abs(stored) > 2).mean() > 0.3
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
-def test_a_gradient_that_is_not_finite_moves_no_parameter(fast_path: bool) -> None:
-    """The critic's: an infinite bias gives infinite values, and infinity minus itself."""
-    model = make_model(TEXTBOOK | dict(fast_path=fast_path)).learn(18)
-    with torch.no_grad():
-        model.policy.value_net.bias.fill_(float("inf"))
-    before = model.policy.parameters_to_vector()
-    with pytest.raises(ValueError, match=r"parameter 'value_net.bias' of the policy"):
-        model.learn(18)
-    np.testing.assert_array_equal(model.policy.parameters_to_vector(), before)
+class DumpAlways(BaseCallback):
+    """Writes the log before a rollout, and after each of its steps and a prediction."""
+
+    def _on_rollout_start(self) -> None:
+        self.model.dump_logs()
+
+    def _on_step(self) -> bool:
+        self.model.predict(self.locals["new_obs"])
+        self.model.dump_logs()
+        return True
+
+
+@BOTH_PATHS
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_figures_of_the_last_update_outlive_the_next_actions(env_id: str, fast_path: bool) -> None:
+    """They are computed when the log is written; SB3's distributions are one object each."""
+    model = TDAC("MlpPolicy", env_id, n_steps=8, seed=0, fast_path=fast_path, device="cpu")
+    rows = rows_of(model)
+    model.learn(24, DumpAlways(), log_interval=None)
+    figures = [{key: row[key] for key in train_keys(row)} for row in rows]
+    assert figures[:9] == [{}] * 9
+    after_first, after_second = figures[9:18], figures[18:]
+    assert after_first == [after_first[0]] * 9 and after_second == [after_second[0]] * 9
+    assert after_first[0]["train/entropy"] != after_second[0]["train/entropy"]
+
+
+def test_a_model_without_n_steps_makes_an_update_of_32_transitions() -> None:
+    for n_envs, n_steps in ((1, 32), (2, 16), (5, 6), (40, 1)):
+        assert TDAC("MlpPolicy", steps_envs(range(n_envs)), device="cpu").n_steps == n_steps
+
+
+def test_rewards_are_divided_by_the_root_mean_square_of_the_discounted_returns() -> None:
+    """A reward of 1 in episodes of 3 steps, cut by a limit; gamma is 1/2.
+
+    Returns of four steps: 1, 1.5, 1.75, and 1 of the next episode; their mean square is 1.828125.
+    """
+    options = dict(normalize_reward=True, gamma=0.5)
+    model = small_model(**TEXTBOOK | options).learn(4)
+    expected = np.full((4, 1), 1.828125**-0.5)
+    np.testing.assert_allclose(model.rollout_buffer.rewards, expected, rtol=1e-4)
+
+
+@BOTH_PATHS
+def test_the_reward_scale_remembers_a_tenth_of_the_training_and_at_least_1000_returns(
+    fast_path: bool,
+) -> None:
+    model = small_model(fast_path=fast_path)
+    for num_timesteps, memory in ((0, 1_000), (50_000, 5_000)):
+        model.num_timesteps = num_timesteps
+        model.learn(4, reset_num_timesteps=False)
+        assert model.return_stats.memory == pytest.approx(memory, abs=1)

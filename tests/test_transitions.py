@@ -84,20 +84,20 @@ def test_a_second_rollout_forgets_the_first() -> None:
 
 
 @pytest.mark.parametrize(
-    "space, shape, dtype",
+    "space, given, expected",
     [
-        (spaces.Box(-1, 1, (2, 3)), (1, 6), torch.float32),
-        (spaces.Discrete(3), (1,), torch.int64),
-        (spaces.MultiDiscrete([3, 2]), (1, 2), torch.int64),
-        (spaces.MultiBinary(4), (1, 4), torch.float32),
+        (spaces.Box(-1, 1, (2, 2)), [[0.5, -1.0], [0.0, 1.0]], torch.tensor([0.5, -1.0, 0.0, 1.0])),
+        (spaces.Discrete(3), 2, torch.tensor(2)),
+        (spaces.MultiDiscrete([3, 2]), [2, 0], torch.tensor([2, 0])),
+        (spaces.MultiBinary(3), [1, 0, 1], torch.tensor([1.0, 0.0, 1.0])),
     ],
+    ids=lambda case: type(case).__name__,
 )
 def test_actions_have_the_form_that_the_density_takes(
-    space: spaces.Space[Any], shape: tuple[int, ...], dtype: torch.dtype
+    space: spaces.Space[Any], given: Any, expected: torch.Tensor
 ) -> None:
     buffer = TransitionBuffer(1, 1, BOX, space)
-    action = np.ones((1, *space.shape), space.dtype)
+    action = np.array([given], space.dtype)
     buffer.add(np.zeros((1, 1)), action, np.zeros(1), np.array([False]), [{}], [0])
     buffer.finish(np.ones((1, 1)))
-    assert buffer.get(CPU).action.shape == shape
-    assert buffer.get(CPU).action.dtype == dtype
+    torch.testing.assert_close(buffer.get(CPU).action, expected[None], rtol=0, atol=0)

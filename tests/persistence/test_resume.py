@@ -1,6 +1,8 @@
 """Training that was interrupted goes on as if it had not been."""
 
 import base64
+import io
+import json
 import multiprocessing
 import pickle
 import signal
@@ -11,23 +13,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.environments import Restorable, restorable_envs
-from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
-from stable_baselines3.common.env_util import make_vec_env
+from helpers.environments import BOTH_PATHS, Restorable, restorable_envs, small_model
+from helpers.internals import episodes_of
+from helpers.model_state import assert_identical, file_of, state
+from helpers.saved_models import entry, with_settings
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-from test_conformance_saving import same, state
 
 from sb3_tdac import TDAC
 from sb3_tdac.callbacks import CheckpointCallback
 
 PLAN = 320
-BOTH_PATHS = pytest.mark.parametrize("fast_path", [True, False], ids=["fast", "general"])
+CONSTANT = dict(learning_rate=1e-3, critic_learning_rate=1e-3, ent_coef=0.1, actor_warmup=0.0)
 
 
 def fresh(fast_path: bool = True, env: Any = None, **options: Any) -> TDAC:
     """16 rows in an update; the learning rates fall from start to end of a ``learn``."""
-    settings = dict(n_steps=8, seed=3, fast_path=fast_path, policy_kwargs=dict(net_arch=[8]))
-    return TDAC("MlpPolicy", env or restorable_envs(), **settings | options)
+    settings = dict(n_steps=8, seed=3, fast_path=fast_path)
+    return small_model(env or restorable_envs(), **settings | options)
 
 
 class WithEnvironment(CheckpointCallback):
@@ -83,52 +86,47 @@ def test_a_run_resumed_in_a_new_process_equals_one_that_was_never_interrupted(
 ) -> None:
     """Episodes, optimizers, statistics, schedules and random numbers go on in their middle."""
     uninterrupted, resumed = runs[fast_path]
-    assert same(state(resumed), state(uninterrupted))
+    assert_identical(state(resumed), state(uninterrupted))
+    assert_identical(episodes_of(resumed), episodes_of(uninterrupted))
     for name in ("num_timesteps", "_n_updates", "ent_coef_now", "_total_timesteps"):
         assert getattr(resumed, name) == getattr(uninterrupted, name), name
-    assert same(vars_of_episodes(resumed), vars_of_episodes(uninterrupted))
-
-
-def vars_of_episodes(model: TDAC) -> dict[str, Any]:
-    names = ("_last_obs", "_last_episode_starts", "_elapsed_steps", "_discounted_return")
-    return {name: torch.as_tensor(vars(model)[name]) for name in names}
 
 
 @BOTH_PATHS
 def test_two_halves_equal_the_whole(tmp_path: Path, fast_path: bool) -> None:
     """With constant rates; between the halves others draw random numbers."""
-    constant = dict(learning_rate=1e-3, critic_learning_rate=1e-3, ent_coef=0.1, actor_warmup=0.0)
-    whole = fresh(fast_path, **constant).learn(PLAN)
-    half = fresh(fast_path, **constant).learn(PLAN // 2)
+    whole = fresh(fast_path, **CONSTANT).learn(PLAN)
+    half = fresh(fast_path, **CONSTANT).learn(PLAN // 2)
     half.save(tmp_path / "half")
     states = half.get_env().env_method("get_state")
     loaded = TDAC.load(tmp_path / "half", restorable_envs(states), force_reset=False)
     torch.manual_seed(99)
     loaded.save(tmp_path / "again")  # the generators are still those of the first file
     again = TDAC.load(tmp_path / "again", restorable_envs(states), force_reset=False)
-    assert same(state(again.resume(PLAN // 2)), state(whole))
+    assert_identical(state(again.resume(PLAN // 2)), state(whole))
 
 
 @BOTH_PATHS
 def test_behind_vec_normalize_two_halves_equal_the_whole(tmp_path: Path, fast_path: bool) -> None:
     """Its own file lacks the returns of the running episodes."""
-    constant = dict(learning_rate=1e-3, critic_learning_rate=1e-3, ent_coef=0.1, actor_warmup=0.0)
-    models = [fresh(fast_path, env=VecNormalize(restorable_envs()), **constant) for _ in "12"]
+    models = [fresh(fast_path, env=VecNormalize(restorable_envs()), **CONSTANT) for _ in "12"]
     whole, half = models[0].learn(PLAN), models[1].learn(PLAN // 2)
     half.save(tmp_path / "half")
     half.env.save(str(tmp_path / "half.pkl"))
     states = half.env.env_method("get_state")
     env = VecNormalize.load(str(tmp_path / "half.pkl"), restorable_envs(states))
     loaded = TDAC.load(tmp_path / "half", env, force_reset=False)
-    assert same(state(loaded.resume(PLAN // 2)), state(whole))
+    assert_identical(state(loaded.resume(PLAN // 2)), state(whole))
     np.testing.assert_equal(vars(env.ret_rms), vars(models[0].env.ret_rms))
 
 
-def test_a_generator_of_another_device_is_left_with_a_warning(tmp_path: Path) -> None:
-    """That of a GPU has 16 bytes."""
-    fresh().learn(32).save(tmp_path / "model")
-    model = TDAC.load(tmp_path / "model", restorable_envs())
-    model._random_states["model"] = base64.b64encode(bytes(16)).decode()
+def test_a_generator_of_another_device_is_left_with_a_warning() -> None:
+    """The state of a GPU's generator has 16 bytes."""
+    file = file_of(fresh().learn(32))
+    states = json.loads(entry("data", file))["_random_states"]
+    states["model"] = base64.b64encode(bytes(16)).decode()
+    file = with_settings(file, _random_states=states)
+    model = TDAC.load(io.BytesIO(file), restorable_envs())
     with pytest.warns(UserWarning, match="a device of another kind than cpu"):
         assert model.resume(16).num_timesteps == 48
 
@@ -156,33 +154,21 @@ class Generators(BaseCallback):
         return True
 
 
-@BOTH_PATHS
-def test_the_next_update_from_the_same_batch_is_identical(tmp_path: Path, fast_path: bool) -> None:
-    model = fresh(fast_path).learn(160)
-    model.save(tmp_path / "model")
-    loaded = TDAC.load(tmp_path / "model", restorable_envs())
-    loaded.rollout_buffer = model.rollout_buffer
-    for one in (model, loaded):
-        one.train()
-    assert same(state(loaded), state(model))
-
-
 def test_an_environment_that_cannot_be_restored_starts_new_episodes(tmp_path: Path) -> None:
     model = fresh().learn(PLAN, Stop(200))
-    assert model._elapsed_steps.any() and model._discounted_return.any()
+    before = episodes_of(model)
+    assert before["/_elapsed_steps"].any() and before["/_discounted_return"].any()
     model.save(tmp_path / "model")
     loaded = TDAC.load(tmp_path / "model", restorable_envs())
     assert loaded._last_obs is None
     first = FirstStep()
     loaded.resume(callback=first)
-    assert (
-        loaded.num_timesteps == 328
-    )  # the first rollout that ends at 320 or after it: 200 + 8 * 16
+    assert loaded.num_timesteps == 328  # the first rollout end after 320: 200 + 8 * 16
     assert first.elapsed == [0, 0]
 
 
 class FirstStep(BaseCallback):
-    """What the first step of training started from, and steps since the start of the episode."""
+    """The first observation of the training, and the steps of its episode so far."""
 
     elapsed: list[int] | None = None
     observation: Any
@@ -224,7 +210,7 @@ def test_an_interrupted_model_is_intact_and_resumes(
         model.learn(PLAN, Stop(200, error))
     model.save(tmp_path / "model")
     loaded = TDAC.load(tmp_path / "model", restorable_envs())
-    assert same(state(loaded), state(model))
+    assert_identical(state(loaded), state(model))
     assert loaded.resume().num_timesteps == 328 and model.resume().num_timesteps == 328
 
 
@@ -251,55 +237,3 @@ def test_ctrl_c_ends_learn_and_leaves_a_model_that_learns_on() -> None:
         model.learn(PLAN, lambda local, _: signal.raise_signal(signal.SIGINT))
     assert model.num_timesteps == 2
     assert model.resume().num_timesteps == 322
-
-
-def test_checkpoints_are_between_rollouts(tmp_path: Path) -> None:
-    """Due every 50 steps in two environments, written with the next update of 16."""
-    fresh().learn(160, CheckpointCallback(25, str(tmp_path)))
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {f"rl_model_{steps}_steps.zip" for steps in (64, 112, 160)}
-    assert [TDAC.load(tmp_path / f"rl_model_{n}_steps")._n_updates for n in (64, 160)] == [4, 10]
-
-
-def test_an_event_takes_a_checkpoint_at_once(tmp_path: Path) -> None:
-    fresh().learn(32, EveryNTimesteps(20, CheckpointCallback(1, str(tmp_path))))
-    assert (tmp_path / "rl_model_20_steps.zip").is_file()
-
-
-def test_normalization_statistics_come_with_the_checkpoint(tmp_path: Path) -> None:
-    env = VecNormalize(make_vec_env(Restorable, 2, seed=0))
-    options = dict(n_steps=8, policy_kwargs=dict(net_arch=[8]))
-    callback = CheckpointCallback(8, str(tmp_path), save_vecnormalize=True)
-    TDAC("MlpPolicy", env, **options).learn(32, callback)
-    loaded = VecNormalize.load(
-        str(tmp_path / "rl_model_vecnormalize_32_steps.pkl"), DummyVecEnv([Restorable] * 2)
-    )
-    assert loaded.obs_rms.count == env.obs_rms.count > 32
-    assert (loaded.obs_rms.mean == env.obs_rms.mean).all()
-
-
-def test_training_goes_on_where_a_checkpoint_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "rl_model_32_steps.zip").write_bytes(b"the old one")
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.warns(UserWarning, match="training goes on: .*No space left.*free some space"):
-        model = fresh().learn(64, CheckpointCallback(16, str(tmp_path)))
-    assert model.num_timesteps == 64
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"the old one"]
-
-
-@pytest.mark.filterwarnings("ignore:Folder .* is made")
-@pytest.mark.parametrize("folder", ["file", "file/below", "circle", "zero\0byte"])
-def test_training_goes_on_where_the_folder_of_checkpoints_cannot_be_made(
-    tmp_path: Path, folder: str
-) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    with pytest.warns(UserWarning, match="training goes on: .*it was not written"):
-        model = fresh().learn(64, CheckpointCallback(16, str(tmp_path / folder)))
-    assert model.num_timesteps == 64
-
-
-def full(*_: Any) -> None:
-    raise OSError(28, "No space left on device")
