@@ -1,4 +1,4 @@
-"""Sixteen short trainings, for a comparison of two versions of sb3_tdac bit for bit.
+"""Runs sixteen short trainings and compares two versions of sb3_tdac bit for bit.
 
 Run it with the interpreter of each version, then compare the two files::
 
