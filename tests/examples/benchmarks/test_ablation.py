@@ -1,7 +1,6 @@
 """The ablation changes one thing at a time, covers every open choice, and counts every run."""
 
 import math
-import sys
 from pathlib import Path
 
 import ablation
@@ -19,26 +18,21 @@ from ablation_variants import (
     arguments,
     variants,
 )
+from helpers.scripts import call_main
 from stable_baselines3.common.env_util import make_vec_env
 from torch import nn, optim
 
 from sb3_tdac import TDAC, TEXTBOOK
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 OPTIONS = "--problems CartPole-v1 double-integrator --seeds 2 --timesteps 40".split()
 OPTIONS += ["--variants", "critic_first=False", "scale_actions=False", "recipe"]
-
-
-def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["ablation.py", *OPTIONS, "--out", str(folder), *options])
-    ablation.main()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ablation")
-    with pytest.MonkeyPatch.context() as patch:
-        run(patch, folder)
+    call_main(ablation, *OPTIONS, "--out", str(folder))
     return folder
 
 
@@ -122,12 +116,9 @@ def test_every_run_is_a_line_and_every_variant_a_row(folder: Path) -> None:
     assert (folder / "ablation.png").stat().st_size > 10_000
 
 
-def test_only_missing_runs_are_trained(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_missing_runs_are_trained(folder: Path) -> None:
     before = (folder / "ablation.csv").read_text()
-    run(monkeypatch, folder)
-    assert "14 of 14 runs" in capsys.readouterr().out
+    assert "14 of 14 runs" in call_main(ablation, *OPTIONS, "--out", str(folder))
     assert (folder / "ablation.csv").read_text() == before
 
 
