@@ -250,7 +250,7 @@ class CartPoleWithoutLast(CartPoleVectorEnv):
 
 @pytest.mark.parametrize(
     ("cls", "message"),
-    [(CartPoleThatResetsAll, "env resets all"), (CartPoleWithoutLast, "no 'final_obs'")],
+    [(CartPoleThatResetsAll, "env must reset only"), (CartPoleWithoutLast, "no 'final_obs'")],
 )
 def test_an_env_that_is_not_what_it_says_is_refused(cls: type[VectorEnv], message: str) -> None:
     env = GymnasiumVecEnv(cls(2))
