@@ -17,7 +17,14 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 import pandas as pd
-from ablation_variants import DEFAULTS, ClippedActions, LimitIsEnd, applies, arguments, variants
+from ablation_variants import (
+    DEFAULTS,
+    LimitIsEnd,
+    applies,
+    arguments,
+    clip_stored_actions,
+    variants,
+)
 from gymnasium import spaces
 from matplotlib import pyplot as plt
 from runs import SYSTEMS, evaluate, make_envs, mean_with_interval, train_missing
@@ -61,10 +68,12 @@ def train(job: Job) -> dict[str, Any]:
     start = time.process_time()
     change = {"n_envs": job.n_envs} | variants()[job.choice, job.variant]
     options, outside = arguments(change)
-    algorithm = ClippedActions if outside["clip_stored_actions"] else TDAC
     wrapper = LimitIsEnd if outside["limit_is_end"] else None
     env = make_envs(job.problem, outside["n_envs"], job.seed, wrapper_class=wrapper)
-    model = algorithm("MlpPolicy", env, seed=job.seed, device="cpu", **options)
+    model = TDAC("MlpPolicy", env, seed=job.seed, device="cpu", **options)
+    if outside["clip_stored_actions"]:
+        model.fast_path = False  # as when the committed results were made
+        clip_stored_actions(model)
     try:
         model.learn(job.timesteps, log_interval=None)
         score = evaluate(model, job.problem, DEFAULTS["gamma"])

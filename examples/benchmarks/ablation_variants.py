@@ -8,14 +8,13 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from torch import nn
 
 from sb3_tdac import TDAC, TEXTBOOK, MlpPolicy
 
 Change = dict[str, Any]
 
-#: Changes outside of the model: see ``LimitIsEnd`` and ``ClippedActions``.
+#: Changes outside of the model: see ``LimitIsEnd`` and ``clip_stored_actions``.
 OUTSIDE: Change = dict(limit_is_end=False, clip_stored_actions=False, n_envs=8)
 _POLICY = inspect.signature(MlpPolicy.__init__).parameters
 _MODEL = inspect.signature(TDAC.__init__).parameters
@@ -37,16 +36,16 @@ class LimitIsEnd(gym.Wrapper[Any, Any, Any, Any]):
         return obs, reward, terminated or truncated, False, info
 
 
-class ClippedActions(TDAC):
-    """Stores the clipped action, so that the density is computed for it and not for the sample."""
-
-    def _sample(self, obs: Any) -> NDArray[Any]:
-        actions, space = super()._sample(obs), self.action_space
-        if not isinstance(space, spaces.Box):
-            return actions
-        if self.policy.scale_actions and space.is_bounded():
-            return np.clip(actions, -1.0, 1.0)
-        return np.clip(actions, space.low, space.high)
+def clip_stored_actions(model: TDAC) -> None:
+    """Makes a model store clipped actions: the density is that of the action in the environment."""
+    buffer, space = model.rollout_buffer, model.action_space
+    if not isinstance(space, spaces.Box):
+        return
+    low, high = space.low, space.high
+    if model.policy.scale_actions and space.is_bounded():
+        low, high = -np.ones_like(low), np.ones_like(high)
+    add = buffer.add
+    buffer.add = lambda obs, actions, *others: add(obs, np.clip(actions, low, high), *others)
 
 
 def other_schedule(name: str) -> Change:

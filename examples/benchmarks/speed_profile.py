@@ -22,15 +22,23 @@ RULES = [
     ("sb3_tdac/transitions.py", "", "buffer"),
     ("common/buffers.py", "", "buffer"),
     ("sb3_tdac/normalization.py", "", "normalization"),
+    ("", "normalize_rewards", "normalization"),
     ("torch/optim/", "", "optimizers"),
     ("utils/clip_grad.py", "", "gradient clipping"),
+    ("sb3_tdac/fast/network.py", "step", "optimizers"),  # with the clipping
+    ("sb3_tdac/fast/anchors.py", "", "fast path: are networks and optimizers the same"),
+    ("", "_set_advantage", "critic: value and target"),
+    ("", "_set_actor_gradient", "actor: forward, gradient"),
+    ("sb3_tdac/fast/", "update", "critic: gradient"),
+    ("", "_set_states", "normalization"),
     ("", "backward", "backward, both networks"),
+    ("", "_value_and_target", "critic: value and target"),
     ("", "predict_values", "critic: value and target"),
     ("", "critic_loss", "critic: loss"),
     ("", "_update_info_buffer", "episode statistics, log"),
     ("", "dump_logs", "episode statistics, log"),
     ("", "collect_rollouts", "action: forward, sampling, loop"),
-    ("", "train", "kernels, actor, rest of train()"),
+    ("", "train", "actor: forward, loss; rest of train()"),
 ]
 INTERVAL = 1e-3
 

@@ -1,5 +1,6 @@
 """Contenders take turns, ratios are of times in one round, and results go to files."""
 
+import inspect
 import re
 import sys
 import time
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import speed_contenders
 import speed_measure
+import stable_baselines3
 from gymnasium import spaces
 from speed import compare, parse, sweep
 from speed_contenders import EQUAL_WORK, Contender, Setting, build
@@ -22,6 +24,7 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 
+import sb3_tdac
 from sb3_tdac import TDAC
 
 
@@ -194,6 +197,13 @@ def test_a_stack_belongs_to_its_innermost_part(algorithm: type[BaseAlgorithm]) -
     assert in_environment == {"environment, Monitor"}
     assert in_callback == {"callbacks"}
     assert part_of(sys._getframe()) == "rest of learn()"  # no algorithm in this stack
+
+
+def test_every_function_of_a_rule_exists() -> None:
+    packages = [Path(inspect.getfile(module)).parent for module in (sb3_tdac, stable_baselines3)]
+    sources = "".join(path.read_text() for package in packages for path in package.rglob("*.py"))
+    functions = {name for _, name, _ in RULES} - {"", "backward"}  # torch's
+    assert {name for name in functions if f"def {name}(" not in sources} == set()
 
 
 def test_profile_has_a_column_for_each_model_and_their_sums() -> None:
