@@ -1,4 +1,4 @@
-"""Vector environments of gymnasium against ``DummyVecEnv``; CartPole against its single form."""
+"""``GymnasiumVecEnv`` against ``DummyVecEnv``; the native CartPole against the single one."""
 
 import sys
 from functools import partial
@@ -166,7 +166,7 @@ def test_evaluation_needs_no_monitor() -> None:
     assert returns == lengths and len(returns) == 6  # one reward a step
 
 
-# -- what is not a matter of steps ---------------------------------------------------------------
+# -- options, attributes, frames, refusals -------------------------------------------------------
 
 
 def test_options_go_to_all_environments() -> None:
@@ -237,13 +237,13 @@ def test_an_env_without_autoreset_mode_is_refused() -> None:
 
 
 class CartPoleThatResetsAll(CartPoleVectorEnv):
-    """Says that it resets on request, but knows no mask."""
+    """Has the mode that resets on request, but resets all environments."""
 
     metadata = CartPoleVectorEnv.metadata | {"autoreset_mode": AutoresetMode.DISABLED}
 
 
 class CartPoleWithoutLast(CartPoleVectorEnv):
-    """Says that it resets in the same step, but does not say where it was."""
+    """Has the mode that resets in the same step, but no terminal observations."""
 
     metadata = CartPoleVectorEnv.metadata | {"autoreset_mode": AutoresetMode.SAME_STEP}
 
