@@ -13,7 +13,7 @@ from sb3_tdac.tdac import TDAC as ALGORITHM
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 TESTS = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-#: Texts that name commands and paths. Of the changelog's, those of former versions are history.
+#: Texts that name commands and paths; the changelog also names former ones.
 TEXTS = [
     *(ROOT / name for name in ("README.md", "Makefile")),
     *(ROOT / "zoo_configs").glob("*.yml"),

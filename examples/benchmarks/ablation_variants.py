@@ -37,7 +37,7 @@ class LimitIsEnd(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def clip_stored_actions(model: TDAC) -> None:
-    """Makes a model store clipped actions: the density is that of the action in the environment."""
+    """Makes a model store actions after clipping, and compute their density."""
     buffer, space = model.rollout_buffer, model.action_space
     if not isinstance(space, spaces.Box):
         return

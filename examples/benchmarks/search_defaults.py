@@ -73,7 +73,7 @@ def train(run: Run, timesteps: int | None = None, **settings: Any) -> dict[str, 
     """One line of the table.
 
     :param run: what to train
-    :param timesteps: environment steps; ``None``: those of the suite
+    :param timesteps: environment steps; ``None``: as in ``TIMESTEPS``
     :param settings: arguments of the constructor
     :return: the return of 20 deterministic episodes, or the cost over the optimum's, and its score;
         both NaN if a number was not finite

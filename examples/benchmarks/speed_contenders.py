@@ -173,7 +173,7 @@ OTHER_VEC_ENV: dict[str, Factory] = {"A2C, same VecEnv": a2c}
 
 
 def build(setting: Setting, factories: dict[str, Factory]) -> dict[str, Contender]:
-    """The contenders of a setting without those that lack a module, which it prints."""
+    """Build the contenders of a setting; leave out and print any that lacks a module."""
     contenders: dict[str, Contender] = {}
     skipped: dict[str, list[str]] = {}
     for name, factory in factories.items():

@@ -84,7 +84,7 @@ def added_bytes(name: str, setting: Setting, steps: int) -> int:
     """Resident memory that a contender adds after all imports and its environments.
 
     :param name: contender
-    :param setting: what it runs on
+    :param setting: environments and sizes
     :param steps: vectorised steps
     """
     torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 class SameStepCartPole(CartPoleVectorEnv):
     """Gymnasium's vectorised CartPole, reset in the step that ends an episode, not in the next.
 
-    Its arguments are those of ``CartPoleVectorEnv``.
+    It takes the arguments of ``CartPoleVectorEnv``.
     """
 
     metadata = CartPoleVectorEnv.metadata | {"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -25,7 +25,7 @@ class SameStepCartPole(CartPoleVectorEnv):
         NDArray[np.bool_],
         dict[str, Any],
     ]:
-        """Step all environments, and reset those whose episode ended."""
+        """Step all environments, and reset each at the end of its episode."""
         obs, reward, terminated, truncated, infos = super().step(action)
         done = self.prev_done
         if done.any():

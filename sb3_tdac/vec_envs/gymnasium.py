@@ -26,10 +26,10 @@ Flags = NDArray[np.bool_]
 class GymnasiumVecEnv(VecEnv):
     """A ``gymnasium.vector.VectorEnv`` as a ``VecEnv`` of SB3.
 
-    Transitions, terminal observations and time limits are those of ``DummyVecEnv``. The statistics
-    of episodes, in ``infos[i]["episode"]``, are those of ``Monitor``. The vector environment gets
-    one seed: ``SyncVectorEnv`` and ``AsyncVectorEnv`` give ``seed + i`` to environment i, as SB3
-    does; a native one has one random generator for all.
+    It gives the transitions, terminal observations and time limits of ``DummyVecEnv``, and the
+    episode statistics of ``Monitor`` in ``infos[i]["episode"]``. The vector environment gets one
+    seed: ``SyncVectorEnv`` and ``AsyncVectorEnv`` give ``seed + i`` to environment i, as SB3 does;
+    a native one has one random generator for all.
 
     :param env: environment that resets in the step that ends an episode (``SAME_STEP``), or that
         resets some of its environments on request (``DISABLED``, and ``NEXT_STEP`` of
@@ -84,7 +84,7 @@ class GymnasiumVecEnv(VecEnv):
         self._actions = np.asarray(actions, dtype=self.action_space.dtype)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Step all environments, and reset those whose episode ended."""
+        """Step all environments, and reset each at the end of its episode."""
         obs, rewards, terminated, truncated, infos = self.env.step(self._actions)
         obs, dones = own_obs(obs), np.logical_or(terminated, truncated)
         infos = [own_info(info) if info else info for info in infos]
@@ -114,7 +114,7 @@ class GymnasiumVecEnv(VecEnv):
         self._lengths[dones] = 0
 
     def _unpack_final(self, ended: list[int], infos: list[Info]) -> list[Obs]:
-        """Replace the infos of the reset by those of the step; return the terminal observations."""
+        """Replace infos of a reset by infos of the step; return the terminal observations."""
         last = []
         for i in ended:
             reset_info = infos[i]
@@ -128,7 +128,7 @@ class GymnasiumVecEnv(VecEnv):
         return last
 
     def _masked_reset(self, obs: Obs, dones: Flags) -> None:
-        """Reset the environments whose episode ended, and write their observations to ``obs``."""
+        """Reset the environments in ``dones``, and write their observations to ``obs``."""
         new_obs, reset_infos = self.env.reset(options={"reset_mask": dones.copy()})
         for rows, new_rows in zip(leaves(obs), leaves(new_obs), strict=True):
             if not np.array_equal(rows[~dones], new_rows[~dones], equal_nan=True):
@@ -207,7 +207,7 @@ class GymnasiumVecEnv(VecEnv):
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
     ) -> list[bool]:
-        """Whether each has the wrapper; always True for ``Monitor``, whose statistics are here."""
+        """Whether each has the wrapper; True for ``Monitor``: this class has its statistics."""
         envs = getattr(self.env.unwrapped, "envs", [None] * self.num_envs)
         return [
             wrapper_class is Monitor or (envs[i] is not None and is_wrapped(envs[i], wrapper_class))

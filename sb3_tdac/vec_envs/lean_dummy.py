@@ -35,7 +35,7 @@ class LeanDummyVecEnv(DummyVecEnv):
         self.buf_obs = OrderedDict((k, np.empty(shape, dtype)) for k, shape, dtype in self._layout)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Step each environment, and reset those whose episode ended."""
+        """Step each environment, and reset it at the end of its episode."""
         self._renew_buffer()
         rows = self.buf_obs[self.keys[0]] if self._is_array else None
         rewards, dones = np.empty(self.num_envs, np.float32), np.zeros(self.num_envs, np.bool_)

@@ -1,4 +1,4 @@
-"""``compare_with_a2c.py`` evaluates all at the same steps, and writes what it measured."""
+"""``compare_with_a2c.py`` evaluates all at the same steps, and writes table, curves and file."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -17,7 +17,7 @@ def run(script: str, *arguments: str) -> str:
 
     :param script: path below ``examples/``
     :param arguments: of the command
-    :return: what it printed
+    :return: its printed text
     """
     command = [sys.executable, str(EXAMPLES / script), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -28,7 +28,7 @@ def call_main(script: ModuleType, *arguments: str) -> str:
 
     :param script: the module
     :param arguments: of the command
-    :return: what it printed
+    :return: its printed text
     """
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
         patch.setattr(sys, "argv", [f"{script.__name__}.py", *arguments])

@@ -1,4 +1,4 @@
-"""The search for defaults, and the check of what it found, on small sizes."""
+"""The search for defaults and the check of the defaults, on small sizes."""
 
 import inspect
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""``soak.py`` writes memory, handles and processes, and counts what is not given back."""
+"""``soak.py`` writes memory, handles and processes during training, and leaks of them."""
 
 from pathlib import Path
 

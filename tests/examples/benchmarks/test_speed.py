@@ -88,8 +88,8 @@ def test_speed_and_share_are_ratios_of_known_costs(machine: FakeMachine) -> None
 
 
 def test_a_slow_round_changes_no_ratio() -> None:
-    # the machine is 1, 3 and 10 times as slow in the three rounds; the quartiles show the ratios'
-    # spread over the rounds, 4, 4 and 5, and not that of the times
+    # the machine is 1, 3 and 10 times as slow in the three rounds; the quartiles are of the ratios
+    # 4, 4 and 5, not of the times
     times = pd.DataFrame(
         [
             {"contender": name, "round": number, "us": us * slowness}
@@ -165,7 +165,7 @@ def test_samples_are_shared_out_as_the_cpu_time_is() -> None:
         train(0.15 * steps)
 
     nanoseconds = sample(Contender(run), 1)
-    # one sample in 4 ms or less: 150 or more, of which three quarters within 4 standard deviations
+    # one sample in 4 ms or less: 150 or more, three quarters of them within 4 standard deviations
     action = nanoseconds["action: forward, sampling, loop"] / nanoseconds.total()
     assert action == pytest.approx(0.75, abs=4 * (0.75 * 0.25 / 150) ** 0.5)
     assert set(nanoseconds) <= {part for _, _, part in RULES} | {"rest of learn()"}
