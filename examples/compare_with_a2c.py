@@ -1,14 +1,14 @@
-"""TDAC, A2C, A2C with gae_lambda=0 and PPO on one environment, at equal steps, over several seeds.
+"""Compares TDAC, A2C, A2C with gae_lambda=0 and PPO at equal steps, over several seeds.
 
-Every algorithm has its constructor's defaults, the same environments, and the same evaluation: the
-deterministic return of 20 episodes. Writes a CSV of all evaluations, a Markdown table and a picture
-with 95 % bootstrap confidence bands of the mean over seeds.
+All have the defaults of their constructors, the same environments, and the same evaluation: the
+deterministic return of 20 episodes. Writes a CSV file of all evaluations, a Markdown table, and a
+picture of the mean over seeds with 95 % bootstrap intervals.
 
 python examples/compare_with_a2c.py --env Pendulum-v1 --timesteps 100000 --seeds 10
 """
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib
@@ -36,7 +36,7 @@ ALGORITHMS = {
 
 
 class Evaluation(BaseCallback):
-    """Evaluate at the same steps for all, however long their rollouts are."""
+    """Evaluates at given steps, the same for rollouts of any length."""
 
     def __init__(self, env_id: str, seed: int, steps: list[int]):
         super().__init__()
@@ -52,7 +52,7 @@ class Evaluation(BaseCallback):
 
 
 def run(name: str, env_id: str, seed: int, n_envs: int, steps: list[int]) -> pd.DataFrame:
-    """Train one algorithm with one seed and return its evaluations at the given steps."""
+    """Train one algorithm with one seed; return its evaluations at the given steps."""
     torch.set_num_threads(1)
     algorithm, options = ALGORITHMS[name]
     env = make_vec_env(env_id, n_envs, seed=seed)
@@ -87,19 +87,15 @@ def draw(curves: pd.DataFrame, picture: Path, title: str) -> None:
 
 
 def table(curves: pd.DataFrame) -> str:
+    """The last evaluations, a row for each algorithm."""
+    rows = []
     last = curves[curves.timesteps == curves.timesteps.max()]
-    lines = [
-        "| algorithm | mean | 95 % interval | worst seed | best seed |",
-        "|---|---|---|---|---|",
-    ]
-    for name in curves.algorithm.unique():
-        values = last[last.algorithm == name]["return"].to_numpy()
+    for name, group in last.groupby("algorithm", sort=False):
+        values = group["return"].to_numpy()
         mean, low, high = mean_with_interval(values)
-        lines.append(
-            f"| {name} | {mean:.1f} | {low:.1f} ... {high:.1f} | {values.min():.1f} "
-            f"| {values.max():.1f} |"
-        )
-    return "\n".join(lines)
+        rows.append([name, f"{mean:.1f}", f"{low:.1f} ... {high:.1f}", values.min(), values.max()])
+    columns = ["algorithm", "mean", "95 % interval", "worst seed", "best seed"]
+    return pd.DataFrame(rows, columns=columns).to_markdown(index=False, floatfmt=".1f")
 
 
 def main() -> None:
@@ -119,17 +115,10 @@ def main() -> None:
     with ProcessPoolExecutor(args.workers) as pool:
         runs = [
             pool.submit(run, name, args.env, seed, args.n_envs, steps)
-            for seed in range(args.seeds)
             for name in args.algorithms
+            for seed in range(args.seeds)
         ]
-        finished = tqdm(as_completed(runs), total=len(runs), unit="run")
-        curves = pd.concat([future.result() for future in finished])
-    curves = curves.sort_values(
-        ["algorithm", "seed", "timesteps"],
-        key=lambda column: (
-            column.map([*ALGORITHMS].index) if column.name == "algorithm" else column
-        ),
-    )
+        curves = pd.concat([each.result() for each in tqdm(runs, unit="run")])
     curves.to_csv(args.out / "evaluations.csv", index=False)
     title = f"{args.env}, {args.seeds} seeds, {args.n_envs} environments, constructor defaults"
     draw(curves, args.out / "curves.png", title)

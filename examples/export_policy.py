@@ -1,8 +1,8 @@
-"""Train, export the deterministic policy, and run it in a process that knows no SB3.
+"""Trains, exports the deterministic policy, and runs it in a process without SB3.
 
     python examples/export_policy.py --out exported
 
-Prints how far its actions are from those of ``model.predict``, at most.
+Prints the largest difference between its actions and those of ``model.predict``.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from sb3_tdac.export import export_onnx, export_program
 
 
 def observe(model: TDAC, n_steps: int) -> np.ndarray:
-    """What the environments show while the model acts, (n_steps * n_envs, *observation shape)."""
+    """Observations while the model acts, (n_steps * n_envs, *observation shape)."""
     env = model.get_env()
     observations = [env.reset()]
     for _ in range(n_steps - 1):

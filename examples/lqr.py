@@ -1,20 +1,18 @@
-r"""The linear-quadratic regulator: a task whose V, Q, A, gradient and best controller are known.
+r"""The linear-quadratic regulator: V, Q, A, the gradient and the best controller are known.
 
     python examples/lqr.py --seeds 10 --timesteps 100000 --n-envs 8 --out lqr.csv
 
-trains TDAC with the defaults of its constructor and compares the cost of what it learned with the
-least cost that any controller can have. In this file A, B, Q, R are the regulator's matrices.
+trains TDAC with the defaults of its constructor, and compares the cost of the learned controller
+with the least possible cost. In this file A, B, Q, R are the regulator's matrices.
 """
 
 import argparse
-import csv
 import functools
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
-from statistics import median
 from typing import Any
 
 import gymnasium as gym
@@ -28,6 +26,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from sb3_tdac import TDAC
 
 try:
+    import pandas as pd
     from scipy import linalg
     from tqdm import tqdm
 except ImportError as error:
@@ -53,8 +52,8 @@ SYSTEMS: dict[str, dict[str, ArrayLike]] = {
 class LQREnv(gym.Env[Any, Any]):
     r"""$x' = A x + B u + w$, $w \sim N(0, \sigma^2 I)$, reward $-(x^T Q x + u^T R u)$.
 
-    Nothing terminates: after ``max_steps`` the episode is truncated. Actions are taken as they
-    come; keeping them within the bounds is the caller's part.
+    Nothing terminates: after ``max_steps`` the episode is truncated. Actions are not clipped; the
+    caller keeps them within the bounds.
 
     :param A: (n, n)
     :param B: (n, m)
@@ -108,10 +107,10 @@ class LQREnv(gym.Env[Any, Any]):
 
 
 class LinearGaussian:
-    r"""What is known of $u = -K x + \epsilon$, $\epsilon \sim N(0, S)$, without a time limit.
+    r"""V, Q, A, J and the gradient of J for $u \sim N(-K x, S)$, without a time limit.
 
     The reward is quadratic and the dynamics are linear, so V is quadratic. With $A_K = A - B K$,
-    (4.18) for $V(x) = -x^T P x - c$ splits into what depends on x and what does not:
+    (4.18) for $V(x) = -x^T P x - c$ splits into the terms with x and the terms without:
 
     $P = Q + K^T R K + \gamma A_K^T P A_K$ and
     $(1 - \gamma) c = tr(R S) + \gamma tr(P N)$, $N = B S B^T + \sigma^2 I$.
@@ -176,8 +175,8 @@ def quadratic(matrix: Array, rows: Array) -> Array:
 def optimal_gain(env: LQREnv, gamma: float) -> Array:
     r"""(m, n) K of the best controller, from the discounted Riccati equation.
 
-    That is the undiscounted one with $\sqrt{\gamma} A$ and $\sqrt{\gamma} B$: the factors of
-    $\gamma^t$ go half to each side of the quadratic forms.
+    It is the undiscounted equation with $\sqrt{\gamma} A$ and $\sqrt{\gamma} B$: half of each
+    factor $\gamma^t$ goes to each side of the quadratic forms.
     """
     P = linalg.solve_discrete_are(gamma**0.5 * env.A, gamma**0.5 * env.B, env.Q, env.R)
     return np.linalg.solve(env.R + gamma * env.B.T @ P @ env.B, gamma * env.B.T @ P @ env.A)
@@ -199,7 +198,7 @@ def discounted_cost(env: LQREnv, controller: Callable[[Array], Array], gamma: fl
 
 
 def cost_ratio(model: BaseAlgorithm, env: LQREnv, gamma: float) -> float:
-    """Discounted cost of the model's deterministic policy over that of the best controller."""
+    """Discounted cost of the model's deterministic policy over the best controller's cost."""
     gain = optimal_gain(env, gamma)
     best = discounted_cost(env, lambda x: -x @ gain.T, gamma)
     predict = functools.partial(model.predict, deterministic=True)
@@ -208,7 +207,7 @@ def cost_ratio(model: BaseAlgorithm, env: LQREnv, gamma: float) -> float:
 
 
 def train(system: str, seed: int, timesteps: int, n_envs: int) -> dict[str, Any]:
-    """One row of the table: cost ratios at the gamma of the training and at 0.95."""
+    """One row of the table: cost ratios at the training's gamma and at 0.95."""
     make_env = functools.partial(LQREnv, **SYSTEMS[system])
     model = TDAC("MlpPolicy", make_vec_env(make_env, n_envs), seed=seed, device="cpu")
     model.learn(timesteps)
@@ -230,20 +229,14 @@ def main() -> None:
     one_thread = dict(initializer=torch.set_num_threads, initargs=(1,))
     with ProcessPoolExecutor(args.workers, get_context("spawn"), **one_thread) as pool:
         runs = pool.map(train, *zip(*jobs, strict=True))
-        rows = list(tqdm(runs, total=len(jobs), unit="run"))
-    print(f"{'system':<20}{'seed':>6}{'ratio':>12}{'at 0.95':>12}")
-    for system in SYSTEMS:
-        ratios = {row["seed"]: list(row.values())[-2:] for row in rows if row["system"] == system}
-        columns = list(zip(*ratios.values(), strict=True))
-        for name, statistic in {"median": median, "max": max}.items():
-            ratios[name] = [statistic(column) for column in columns]
-        for label, (ratio, ratio_95) in ratios.items():
-            print(f"{system:<20}{label:>6}{ratio:>12.4g}{ratio_95:>12.4g}")
+        rows = pd.DataFrame(tqdm(runs, total=len(jobs), unit="run"))
     if args.out:
-        with open(args.out, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        rows.to_csv(args.out, index=False)
+    ratios = [column for column in rows if column.startswith("ratio")]
+    by_system = rows.groupby("system", sort=False)[ratios]
+    statistics = [by_system.agg(name).assign(seed=name).reset_index() for name in ("median", "max")]
+    table = pd.concat([rows, *statistics])[["system", "seed", *ratios]]
+    print(table.to_string(index=False, float_format="{:.4g}".format))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One update of TDAC on four transitions, every number printed beside its equation.
+"""Prints one update of TDAC on four transitions, every number beside its equation.
 
 The update is made twice from the same rollout: here, from equations.py with plain gradient
 descent, and by ``TDAC.train``. The last line compares them.
@@ -17,7 +17,7 @@ ALPHA, CRITIC_RATE, GAMMA = 0.01, 0.1, 0.9
 
 
 class RolloutOnly(TDAC):
-    """Collects, and leaves the update to ``main``."""
+    """Collects transitions; ``main`` makes the update."""
 
     def train(self) -> None:
         pass
@@ -86,7 +86,7 @@ def main() -> None:
 
     TDAC.train(model)
     difference = policy.parameters_to_vector() - model.policy.parameters_to_vector()
-    print(f"largest difference from what TDAC.train made: {abs(difference).max():.1e}")
+    print(f"largest difference from the update of TDAC.train: {abs(difference).max():.1e}")
 
 
 if __name__ == "__main__":

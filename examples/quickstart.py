@@ -1,4 +1,4 @@
-"""Train TDAC, evaluate it before and after, save, load, and draw: the main job in one file.
+"""Trains TDAC, evaluates it before and after, saves and loads the model, and draws its curve.
 
 python examples/quickstart.py --env Pendulum-v1 --timesteps 100000
 """
@@ -29,7 +29,7 @@ def mean_return(model: TDAC, env: VecEnv) -> str:
 
 
 def draw_curve(evaluations: Path, picture: Path, title: str) -> None:
-    """Return against steps, from what EvalCallback wrote."""
+    """Draw the return against steps from the file of EvalCallback."""
     with np.load(evaluations) as data:
         steps, returns = data["timesteps"], data["results"]
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -42,7 +42,7 @@ def draw_curve(evaluations: Path, picture: Path, title: str) -> None:
 
 
 def animate(model: TDAC, env_id: str, picture: Path, max_steps: int = 200) -> None:
-    """One episode of the trained policy as a GIF."""
+    """Draw one episode of the trained policy as a GIF."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
     env = gym.make(env_id, render_mode="rgb_array")
     obs, _ = env.reset(seed=0)
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("logs"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)  # networks this small lose by a second thread
+    torch.set_num_threads(1)  # a second thread makes small networks slower
 
     model = TDAC("MlpPolicy", make_vec_env(args.env, args.n_envs, seed=args.seed), seed=args.seed)
     eval_env = make_vec_env(args.env, 10, seed=args.seed + 1000)

@@ -1,9 +1,9 @@
-"""Run exported policies with torch or onnxruntime alone: neither SB3, gymnasium nor TDAC is used.
+"""Runs exported policies with torch or onnxruntime alone, without SB3, gymnasium and TDAC.
 
     python examples/run_policy.py FOLDER
 
-Of each ``NAME.npz`` in the folder it takes the observations, and writes the actions of
-``NAME.pt2`` and ``NAME.onnx`` for them beside it, as ``NAME.pt2.npy`` and ``NAME.onnx.npy``.
+For the observations of each ``NAME.npz`` in the folder, it writes the actions of ``NAME.pt2`` and
+``NAME.onnx`` to ``NAME.pt2.npy`` and ``NAME.onnx.npy``.
 """
 
 import sys

@@ -1,39 +1,37 @@
-"""What each choice that the text leaves open is worth: one change of TDAC's defaults at a time.
+"""Measures each choice that the text leaves open: one change of TDAC's defaults at a time.
 
-The changes are in ``ablation_variants.py``. A problem is an environment of gymnasium, whose score
-is the deterministic return of 20 episodes after training, or a system of ``lqr.py``, whose score is
-the discounted cost over the Riccati optimum's, so that 1 is best. Every finished run is a line of
-``ablation.csv``; the same command again trains what is missing there.
+The changes are in ``ablation_variants.py``. A problem is an environment of gymnasium, with the
+deterministic return of 20 episodes after training as its score, or a system of ``lqr.py``, with the
+discounted cost over the Riccati optimum's: 1 is best. Each finished run is a line of
+``ablation.csv``; the same command again trains the missing runs.
 
-python examples/ablation.py --seeds 10 --workers 2
+python examples/benchmarks/ablation.py --seeds 10 --workers 2
 """
 
 import argparse
-import functools
 import hashlib
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import pandas as pd
-import torch
-from ablation_variants import DEFAULTS, ClippedActions, LimitIsEnd, applies, arguments, variants
-from compare_with_a2c import mean_with_interval, plt
+from ablation_variants import (
+    DEFAULTS,
+    LimitIsEnd,
+    applies,
+    arguments,
+    clip_stored_actions,
+    variants,
+)
 from gymnasium import spaces
-from lqr import SYSTEMS, LQREnv, cost_ratio
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.evaluation import evaluate_policy
-from tqdm import tqdm
+from matplotlib import pyplot as plt
+from runs import SYSTEMS, evaluate, make_envs, mean_with_interval, train_missing
 
 from sb3_tdac import TDAC
-from sb3_tdac.vec_envs import LeanDummyVecEnv
 
 PROBLEMS = ["Pendulum-v1", "CartPole-v1", "InvertedPendulum-v5", "double-integrator"]
-EVAL_SEED = 10_000
 KEY = ["problem", "variant", "seed", "settings"]
 
 
@@ -49,20 +47,15 @@ class Job(NamedTuple):
 
     @property
     def settings(self) -> str:
-        """A word that differs where anything does that the result depends on, also the defaults."""
+        """Hash of everything that changes the result, the defaults included."""
         change = variants()[self.choice, self.variant]
         known = sorted((DEFAULTS | {"n_envs": self.n_envs} | change).items())
         return hashlib.sha1(repr((known, self.timesteps)).encode()).hexdigest()[:8]
 
     @property
     def key(self) -> tuple[str, str, int, str]:
-        """What identifies its line."""
+        """The values that identify its line."""
         return self.problem, self.variant, self.seed, self.settings
-
-
-def make_problem(problem: str) -> Any:
-    """What ``make_vec_env`` takes: a name of gymnasium's, or a function."""
-    return functools.partial(LQREnv, **SYSTEMS[problem]) if problem in SYSTEMS else problem
 
 
 def is_discrete(problem: str) -> bool:
@@ -71,39 +64,28 @@ def is_discrete(problem: str) -> bool:
 
 
 def train(job: Job) -> dict[str, Any]:
-    """One line of the table: its score is NaN if a number was not finite."""
+    """One line of the table; its score is NaN if a number was not finite."""
     start = time.process_time()
     change = {"n_envs": job.n_envs} | variants()[job.choice, job.variant]
     options, outside = arguments(change)
-    algorithm = ClippedActions if outside["clip_stored_actions"] else TDAC
-    env = make_vec_env(
-        make_problem(job.problem),
-        outside["n_envs"],
-        seed=job.seed,
-        wrapper_class=LimitIsEnd if outside["limit_is_end"] else None,
-        vec_env_cls=LeanDummyVecEnv,
-    )
-    model = algorithm("MlpPolicy", env, seed=job.seed, device="cpu", **options)
+    wrapper = LimitIsEnd if outside["limit_is_end"] else None
+    env = make_envs(job.problem, outside["n_envs"], job.seed, wrapper_class=wrapper)
+    model = TDAC("MlpPolicy", env, seed=job.seed, device="cpu", **options)
+    if outside["clip_stored_actions"]:
+        model.fast_path = False  # as when the committed results were made
+        clip_stored_actions(model)
     try:
         model.learn(job.timesteps, log_interval=None)
-        result = score(model, job.problem)
-        result = result if np.isfinite(result) else float("nan")
-    except ValueError:  # the model says so where a number is not finite
-        result = float("nan")
+        score = evaluate(model, job.problem, DEFAULTS["gamma"])
+    except ValueError:  # a number was not finite
+        score = float("nan")
+    score = score if np.isfinite(score) else float("nan")
     seconds = round(time.process_time() - start, 2)
-    return dict(zip(KEY, job.key, strict=True)) | {"score": result, "seconds": seconds}
-
-
-def score(model: TDAC, problem: str) -> float:
-    """Cost over the optimum's at the default discount, or the return of 20 episodes."""
-    if problem in SYSTEMS:
-        return cost_ratio(model, make_problem(problem)(), DEFAULTS["gamma"])
-    env = make_vec_env(problem, 20, seed=EVAL_SEED, vec_env_cls=LeanDummyVecEnv)
-    return float(evaluate_policy(model, env, n_eval_episodes=20)[0])
+    return dict(zip(KEY, job.key, strict=True)) | {"score": score, "seconds": seconds}
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean with its 95 % bootstrap interval; of costs over the optimum's the geometric one."""
+    """Mean with its 95 % bootstrap interval; the geometric mean for costs over the optimum's."""
     found = []
     for (problem, variant), group in rows.groupby(["problem", "variant"], sort=False):
         scores = group["score"].dropna().to_numpy()
@@ -122,7 +104,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def cell(results: pd.DataFrame, problem: str, variant: str) -> str:
-    """Mean with interval, bold where it is apart from that of the defaults, and what diverged."""
+    """Mean, interval and diverged runs; bold if apart from the interval of the defaults."""
     if (problem, variant) not in results.index:
         return "-"
     row, default = results.loc[(problem, variant)], results.loc[(problem, "defaults")]
@@ -137,18 +119,16 @@ def cell(results: pd.DataFrame, problem: str, variant: str) -> str:
 
 def table(results: pd.DataFrame, problems: list[str]) -> str:
     """A row for each variant, a column for each problem."""
-    lines = [
-        "| open choice | change | " + " | ".join(problems) + " |",
-        "|---|---|" + "---|" * len(problems),
+    rows = [
+        [choice, variant, *(cell(results, problem, variant) for problem in problems)]
+        for choice, variant in variants()
     ]
-    for choice, variant in variants():
-        cells = [cell(results, problem, variant) for problem in problems]
-        lines.append(f"| {choice} | {variant} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    head = ["open choice", "change", *problems]
+    return pd.DataFrame(rows, columns=head).to_markdown(index=False, disable_numparse=True)
 
 
 def draw(results: pd.DataFrame, problems: list[str], picture: Path) -> None:
-    """A forest plot: means and intervals, and the interval of the defaults as a band."""
+    """Plot means and intervals, with the interval of the defaults as a band."""
     names = [variant for _, variant in variants()]
     figure, panels = plt.subplots(
         1, len(problems), figsize=(3 + 3 * len(problems), 1 + 0.25 * len(names)),
@@ -167,41 +147,20 @@ def draw(results: pd.DataFrame, problems: list[str], picture: Path) -> None:
     plt.close(figure)
 
 
-def train_missing(jobs: list[Job], file: Path, workers: int) -> pd.DataFrame:
-    """The lines of all jobs; those that the file lacks are added to it as they end."""
-    known = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=[*KEY, "score"])
-    done = set(known[KEY].itertuples(index=False, name=None))
-    missing = [job for job in jobs if job.key not in done]
-    print(f"{len(jobs) - len(missing)} of {len(jobs)} runs are in {file}", flush=True)
-    one_thread: dict[str, Any] = dict(initializer=torch.set_num_threads, initargs=(1,))
-    with ProcessPoolExecutor(workers, get_context("spawn"), **one_thread) as pool:
-        try:
-            runs = [pool.submit(train, job) for job in missing]
-            for run in tqdm(as_completed(runs), total=len(runs), unit="run"):
-                line = pd.DataFrame([run.result()])
-                line.to_csv(file, mode="a", header=not file.is_file(), index=False)
-        finally:
-            pool.shutdown(cancel_futures=True)
-    rows = pd.read_csv(file).set_index(KEY)
-    return rows.loc[[job.key for job in jobs]].reset_index()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--problems", nargs="+", default=PROBLEMS, help="and systems of lqr.py")
+    parser.add_argument("--problems", nargs="+", default=PROBLEMS, help="ids and systems of lqr.py")
     parser.add_argument("--variants", nargs="+", help="names; default: all")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--timesteps", type=int, default=100_000)
-    parser.add_argument("--n-envs", type=int, default=8, help="where the variant says nothing")
+    parser.add_argument("--n-envs", type=int, default=8, help="unless the variant changes it")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=Path("logs/ablation"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     unknown = set(args.variants or []) - {variant for _, variant in variants()}
     if unknown:
-        parser.error(
-            f"--variants: unknown {sorted(unknown)[0]!r}; see examples/ablation_variants.py"
-        )
+        parser.error(f"--variants: unknown {sorted(unknown)[0]!r}; see ablation_variants.py")
     discrete = {problem: is_discrete(problem) for problem in args.problems}
     jobs = [
         Job(problem, choice, variant, seed, args.n_envs, args.timesteps)
@@ -211,8 +170,9 @@ def main() -> None:
         if applies(change, discrete[problem])
         and (not change or args.variants is None or variant in args.variants)
     ]
-    rows = train_missing(jobs, args.out / "ablation.csv", args.workers)
-    results = summary(rows)
+    runs = {job.key: job for job in jobs}
+    rows = train_missing(train, runs, KEY, args.out / "ablation.csv", args.workers)
+    results = summary(rows.set_index(KEY).loc[list(runs)].reset_index())
     head = f"{args.seeds} seeds, {args.timesteps} steps, {args.n_envs} environments"
     (args.out / "ablation.md").write_text(f"{head}\n\n{table(results, args.problems)}\n")
     draw(results, args.problems, args.out / "ablation.png")

@@ -1,4 +1,4 @@
-"""What the ablation changes: the alternatives of each open choice, and the text's own recipe."""
+"""The changes of the ablation: alternatives of each open choice, and the text's own recipe."""
 
 import inspect
 import math
@@ -8,49 +8,48 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from torch import nn
 
 from sb3_tdac import TDAC, TEXTBOOK, MlpPolicy
 
 Change = dict[str, Any]
 
-#: What is changed outside of the model: see ``LimitIsEnd`` and ``ClippedActions``.
+#: Changes outside of the model: see ``LimitIsEnd`` and ``clip_stored_actions``.
 OUTSIDE: Change = dict(limit_is_end=False, clip_stored_actions=False, n_envs=8)
 _POLICY = inspect.signature(MlpPolicy.__init__).parameters
 _MODEL = inspect.signature(TDAC.__init__).parameters
-#: Defaults of the constructor, those of ``policy_kwargs`` beside them.
+#: Defaults of the constructor and of ``policy_kwargs``.
 DEFAULTS: Change = {
     name: parameter.default
     for name, parameter in {**_POLICY, **_MODEL}.items()
     if parameter.default is not inspect.Parameter.empty
 } | OUTSIDE
-#: Changes that mean nothing where actions are discrete.
+#: Changes without effect on discrete actions.
 GAUSSIAN = {"std_bounds", "std_init", "scale_actions", "clip_stored_actions"}
 
 
 class LimitIsEnd(gym.Wrapper[Any, Any, Any, Any]):
-    """Takes a time limit for the end of the episode, as textbook code does."""
+    """Reports a time limit as the end of the episode, as textbook code does."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
         return obs, reward, terminated or truncated, False, info
 
 
-class ClippedActions(TDAC):
-    """Takes the density of the action that the environment got, not of the sampled one."""
-
-    def _sample(self, obs: Any) -> NDArray[Any]:
-        actions, space = super()._sample(obs), self.action_space
-        if not isinstance(space, spaces.Box):
-            return actions
-        if self.policy.scale_actions and space.is_bounded():
-            return np.clip(actions, -1.0, 1.0)
-        return np.clip(actions, space.low, space.high)
+def clip_stored_actions(model: TDAC) -> None:
+    """Makes a model store actions after clipping, and compute their density."""
+    buffer, space = model.rollout_buffer, model.action_space
+    if not isinstance(space, spaces.Box):
+        return
+    low, high = space.low, space.high
+    if model.policy.scale_actions and space.is_bounded():
+        low, high = -np.ones_like(low), np.ones_like(high)
+    add = buffer.add
+    buffer.add = lambda obs, actions, *others: add(obs, np.clip(actions, low, high), *others)
 
 
 def other_schedule(name: str) -> Change:
-    """A constant in the place of a linear schedule, or the other way round."""
+    """A constant instead of a linear schedule, or a linear schedule instead of a constant."""
     value = DEFAULTS[name]
     if value is None:
         return {}
@@ -58,8 +57,8 @@ def other_schedule(name: str) -> Change:
     return {name: float(value.removeprefix("lin_")) if linear else f"lin_{value}"}
 
 
-#: Of each open choice its alternatives, each of which is one change of the constructor's defaults.
-#: Those that are the defaults are left out.
+#: The alternatives of each open choice, each one change of the constructor's defaults.
+#: ``variants`` leaves out an alternative that is the default.
 ALTERNATIVES: dict[str, list[Change]] = {
     "end of an episode": [dict(limit_is_end=True)],
     "gradient of (4.20)": [dict(critic_gradient=word) for word in ("semi", "residual")],
@@ -124,7 +123,7 @@ def label(change: Change) -> str:
 
 
 def variants() -> dict[tuple[str, str], Change]:
-    """Of each open choice and variant, what it changes; the first one changes nothing."""
+    """The change of each variant by open choice and name; the first variant is the defaults."""
     found: dict[tuple[str, str], Change] = {("", "defaults"): {}}
     for choice, changes in ALTERNATIVES.items():
         for change in changes:
@@ -134,12 +133,12 @@ def variants() -> dict[tuple[str, str], Change]:
 
 
 def applies(change: Change, discrete: bool) -> bool:
-    """Whether a change means anything for the actions of a problem."""
+    """Whether a change has an effect on the actions of a problem."""
     return not change or not discrete or not set(change) <= GAUSSIAN
 
 
 def arguments(change: Change) -> tuple[Change, Change]:
-    """The constructor's arguments of a variant, and what is changed outside of it."""
+    """The constructor's arguments of a variant, and its changes outside of the model."""
     own = {key: value for key, value in change.items() if key in _MODEL}
     outside = {key: change.get(key, value) for key, value in OUTSIDE.items()}
     policy = {key: value for key, value in change.items() if key not in {**own, **OUTSIDE}}

@@ -1,4 +1,4 @@
-"""Sixteen short trainings, for a comparison of two versions of sb3_tdac bit for bit.
+"""Runs sixteen short trainings and compares two versions of sb3_tdac bit for bit.
 
 Run it with the interpreter of each version, then compare the two files::
 
@@ -188,15 +188,19 @@ def compare(old: str, new: str) -> None:
         raise SystemExit(f"{len(differing)} of {len(TRAININGS)} trainings differ")
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Compare two versions of sb3_tdac bit for bit.")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("record").add_argument("file")
     comparison = commands.add_parser("compare")
     comparison.add_argument("old")
     comparison.add_argument("new")
-    arguments = parser.parse_args()
-    if arguments.command == "record":
-        record(arguments.file)
+    args = parser.parse_args()
+    if args.command == "record":
+        record(args.file)
     else:
-        compare(arguments.old, arguments.new)
+        compare(args.old, args.new)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,16 +1,16 @@
-"""One set of defaults for unlike problems: the search that found them, and their check.
+"""Searches for defaults that work on different problems, and checks them.
 
-    python examples/search_defaults.py check --seeds 10 --out defaults.csv
-    python examples/search_defaults.py search --trials 40 --study search.log
+    python examples/benchmarks/search_defaults.py check --seeds 10 --out defaults.csv
+    python examples/benchmarks/search_defaults.py search --trials 40 --study search.log
 
 ``check`` trains the constructor's defaults on every problem, with 1 and with 8 environments, and
-compares TDAC's score with each other algorithm's. ``search`` draws settings with Optuna's TPE, the
-defaults first; a trial is the mean score over the suite, given up early where it falls behind the
-others. The same command again, also at the same time, works on the same study. With
+prints TDAC's scores and each other algorithm's. ``search`` draws settings with Optuna's TPE, the
+defaults first. The value of a trial is its mean score over the problems; a trial that is behind the
+others stops early. The same command again, also at the same time, goes on with the same study. With
 ``--problems Hopper-v5 Hopper-v5`` it searches settings for that problem alone, with two seeds, and
 starts from ``--first '{"gamma": 0.99}'`` and the other defaults.
-Scores: 0 is a random policy and 1 the threshold of ``sb3_tdac.zoo.scores``; of a regulator the
-least cost over that of the policy.
+Scores: 0 is a random policy and 1 the threshold of ``sb3_tdac.zoo.scores``; for a regulator the
+score is the least cost over the policy's cost.
 """
 
 import argparse
@@ -18,9 +18,7 @@ import functools
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,17 +26,13 @@ import numpy as np
 import optuna
 import pandas as pd
 import torch
-from lqr import SYSTEMS, LQREnv, cost_ratio
+from runs import SYSTEMS, evaluate, make_envs, train_missing
 from scipy import stats
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.evaluation import evaluate_policy
 from torch import nn
-from tqdm import tqdm
 
 from sb3_tdac import TDAC
-from sb3_tdac.vec_envs import LeanDummyVecEnv
 from sb3_tdac.zoo.scores import RANGES
 
 ALGORITHMS: dict[str, Callable[..., BaseAlgorithm]] = {"TDAC": TDAC, "A2C": A2C, "PPO": PPO}
@@ -57,14 +51,13 @@ SUITE = {
 }
 LOCOMOTION = ["Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Swimmer-v5", "BipedalWalker-v3"]
 TIMESTEPS = SUITE | dict.fromkeys(LOCOMOTION, 300_000)
-#: What ``search`` trains on: the quick problems, those that tell settings apart first.
+#: Problems of ``search``: the quick ones, in the order of how well they separate settings.
 SEARCHED = [
     *(("InvertedPendulum-v5", 8), ("Pendulum-v1", 1), ("coupled", 8), ("CartPole-v1", 8)),
     *(("Pendulum-v1", 8), ("double-integrator", 8), ("InvertedDoublePendulum-v5", 8)),
     *(("Acrobot-v1", 8), ("double-integrator", 1), ("InvertedPendulum-v5", 1)),
 ]
 LQR_GAMMA = 0.96
-EVAL_SEED = 10_000
 
 
 class Run(NamedTuple):
@@ -80,28 +73,21 @@ def train(run: Run, timesteps: int | None = None, **settings: Any) -> dict[str, 
     """One line of the table.
 
     :param run: what to train
-    :param timesteps: environment steps; ``None``: those of the suite
+    :param timesteps: environment steps; ``None``: as in ``TIMESTEPS``
     :param settings: arguments of the constructor
     :return: the return of 20 deterministic episodes, or the cost over the optimum's, and its score;
-        both NaN if the training met a number that is not finite
+        both NaN if a number was not finite
     """
     start = time.process_time()
-    regulator = run.problem in SYSTEMS
-    make_env = functools.partial(LQREnv, **SYSTEMS[run.problem]) if regulator else run.problem
-    # Where LunarLander may be rendered, it simulates its exhaust and is many times slower
-    env_kwargs = {} if regulator else dict(render_mode=None)
-    lean: dict[str, Any] = dict(vec_env_cls=LeanDummyVecEnv, env_kwargs=env_kwargs)
-    env = make_vec_env(make_env, run.n_envs, seed=run.seed, **lean)
+    env = make_envs(run.problem, run.n_envs, run.seed)
     value = score = float("nan")
     try:
         model = ALGORITHMS[run.algorithm]("MlpPolicy", env, seed=run.seed, device="cpu", **settings)
         model.learn(timesteps or TIMESTEPS[run.problem])
-        if regulator:
-            value = cost_ratio(model, LQREnv(**SYSTEMS[run.problem]), LQR_GAMMA)
+        value = evaluate(model, run.problem, LQR_GAMMA)
+        if run.problem in SYSTEMS:
             score = 1 / value
         else:
-            episodes = make_vec_env(run.problem, 20, seed=EVAL_SEED, **lean)
-            value = float(evaluate_policy(model, episodes, n_eval_episodes=20)[0])
             low, high, _ = RANGES[run.problem]
             score = (value - low) / (high - low)
     except ValueError:  # a number was not finite
@@ -111,27 +97,16 @@ def train(run: Run, timesteps: int | None = None, **settings: Any) -> dict[str, 
 
 
 def check(args: argparse.Namespace) -> None:
-    """Train the defaults; what the CSV file already has is not trained again.
-
-    The table is of the runs asked for, whatever else the file has.
-    """
-    path = Path(args.out)
-    done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*Run._fields, "value"])
-    known = set(done[list(Run._fields)].itertuples(index=False, name=None))
+    """Train the runs that the CSV file does not have, and print the table of the runs asked for."""
     seeds = range(args.seed0, args.seed0 + args.seeds)
     wanted = [Run(*key) for key in product(args.algorithms, args.problems, args.n_envs, seeds)]
-    missing = sorted((run for run in wanted if run not in known), key=lambda run: run.seed)
-    one_thread = dict(initializer=torch.set_num_threads, initargs=(1,))
-    with ProcessPoolExecutor(args.workers, get_context("spawn"), **one_thread) as pool:
-        runs = [pool.submit(train, run, args.timesteps) for run in missing]
-        for run in tqdm(as_completed(runs), total=len(runs), unit="run"):
-            pd.DataFrame([run.result()]).to_csv(
-                path, mode="a", index=False, header=not path.exists()
-            )
-    rows = pd.read_csv(path).merge(pd.DataFrame(wanted))
+    runs = {tuple(run): run for run in sorted(wanted, key=lambda run: run.seed)}
+    train_now = functools.partial(train, timesteps=args.timesteps)
+    rows = train_missing(train_now, runs, Run._fields, args.out, args.workers)
+    rows = rows.merge(pd.DataFrame(wanted))
     print(table(rows))
-    for algorithm in rows["algorithm"].unique():
-        scores = rows[rows["algorithm"] == algorithm]["score"].fillna(0.0).to_numpy()
+    for algorithm, group in rows.groupby("algorithm", sort=False):
+        scores = group["score"].fillna(0.0).to_numpy()
         interval = ""
         if len(scores) > 1:
             bounds = stats.bootstrap(
@@ -148,16 +123,14 @@ def iqm(scores: Any, axis: int | None = None) -> Any:
 
 def table(rows: pd.DataFrame) -> str:
     """Median, mean and worst seed of each problem, with the number of runs that diverged."""
-    lines = ["| problem | environments | algorithm | seeds | diverged | median | mean | worst |"]
-    lines.append("|---" * 8 + "|")
+    lines = []
     for key, group in rows.groupby(["problem", "n_envs", "algorithm"], sort=False):
         values = group["value"].dropna()
         worst = values.max() if key[0] in SYSTEMS else values.min()
-        figures = (values.median(), values.mean(), worst) if len(values) else ()
-        diverged = len(group) - len(values)
-        cells = [*key, len(group), diverged, *(f"{x:.4g}" for x in figures)]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        figures = [f"{x:.4g}" for x in (values.median(), values.mean(), worst)]
+        lines.append([*key, len(group), len(group) - len(values), *figures])
+    head = "problem environments algorithm seeds diverged median mean worst".split()
+    return pd.DataFrame(lines, columns=head).to_markdown(index=False, disable_numparse=True)
 
 
 #: The first trial.
@@ -195,7 +168,7 @@ def draw(trial: optuna.Trial) -> dict[str, Any]:
 def objective(
     trial: optuna.Trial, problems: list[tuple[str, int]], timesteps: int | None = None
 ) -> float:
-    """Mean score over the problems, each at most 1; the number of the trial gives the seeds."""
+    """Mean score over the problems, each at most 1; seeds follow from the number of the trial."""
     settings, scores = draw(trial), []
     for step, (problem, n_envs) in enumerate(problems):
         run = Run("TDAC", problem, n_envs, 1000 * trial.number + step)
@@ -210,7 +183,7 @@ def objective(
 
 
 def search(args: argparse.Namespace) -> None:
-    """Add trials to the study, and print its best."""
+    """Add trials to the study, and print its five best."""
     torch.set_num_threads(1)
     journal = optuna.storages.journal.JournalFileBackend(args.study)
     study = optuna.create_study(
@@ -232,17 +205,17 @@ def search(args: argparse.Namespace) -> None:
         print(f"{trial.value:.3f} {json.dumps(trial.params)}\n      {trial.user_attrs}")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
     checking = commands.add_parser("check", help="train the defaults on the whole suite")
     checking.add_argument("--seeds", type=int, default=10)
-    checking.add_argument("--seed0", type=int, default=0, help="the first of them")
+    checking.add_argument("--seed0", type=int, default=0, help="first seed")
     checking.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=["TDAC"])
     checking.add_argument("--problems", nargs="+", choices=SUITE, default=list(SUITE))
     checking.add_argument("--n-envs", nargs="+", type=int, default=[1, 8])
     checking.add_argument("--workers", type=int, default=1, help="processes")
-    checking.add_argument("--out", default="defaults.csv", metavar="FILE.csv")
+    checking.add_argument("--out", type=Path, default=Path("defaults.csv"), metavar="FILE")
     checking.set_defaults(command=check)
     searching = commands.add_parser("search", help="look for better defaults")
     searching.add_argument("--trials", type=int, default=40)
@@ -252,7 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
         choices=TIMESTEPS,
         default=[],
         metavar="PROBLEM",
-        help="with 8 environments, one seed for each time it is named; default: ten quick ones",
+        help="with 8 environments; a problem named twice gets two seeds; default: ten quick ones",
     )
     searching.add_argument("--study", default="search.log", metavar="FILE", help="Optuna's journal")
     searching.add_argument("--sampler-seed", type=int, default=0)
@@ -261,12 +234,12 @@ def main(arguments: list[str] | None = None) -> None:
         type=json.loads,
         default={},
         metavar="JSON",
-        help='of the first trial, instead of the defaults: {"gamma": 0.99}',
+        help='settings of the first trial that differ from the defaults, as {"gamma": 0.99}',
     )
     searching.set_defaults(command=search)
     for command in (checking, searching):
-        command.add_argument("--timesteps", type=int, help="instead of the suite's")
-    args = parser.parse_args(arguments)
+        command.add_argument("--timesteps", type=int, help="default: the suite's")
+    args = parser.parse_args()
     args.command(args)
 
 

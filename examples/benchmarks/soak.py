@@ -1,9 +1,9 @@
-"""Train for very long: memory, file handles, processes and speed must stay as they are.
+"""Trains for very long: memory, file handles, processes and speed must stay the same.
 
-    python examples/soak.py
+    python examples/benchmarks/soak.py
 
-Every so often the model is saved, loaded and evaluated in processes of their own. These count for
-memory and handles, and not for the speed, which is that of training in CPU time.
+At equal intervals the model is saved, loaded, and evaluated in new processes. These count for
+memory and handles. The speed is steps per second of CPU time, of training alone.
 """
 
 import argparse
@@ -29,13 +29,13 @@ MIB, FORK = 2**20, dict(start_method="fork")
 
 
 def used() -> dict[str, float]:
-    """Memory in MiB, and the number of file handles, processes and threads of this process."""
+    """Memory in MiB and the number of file handles, processes and threads of this process."""
     gc.collect()
     process = psutil.Process()
     memory = process.memory_info()
     return {
         "resident": memory.rss / MIB,
-        "own": (memory.rss - memory.shared) / MIB,  # without files, which processes share
+        "own": (memory.rss - memory.shared) / MIB,  # without files shared between processes
         "handles": process.num_fds(),
         "processes": len(process.children(recursive=True)),
         "threads": process.num_threads(),
@@ -74,7 +74,7 @@ class Watch(BaseCallback):
 def soak(timesteps: int, n_envs: int, samples: int, seed: int) -> tuple[pd.DataFrame, pd.Series]:
     """Train on CartPole.
 
-    :return: a row of figures for each sample, and what was in use before and not given back
+    :return: a row of figures for each sample, and the handles, processes and threads still in use
     """
     with tempfile.TemporaryDirectory() as folder:
         before = used()
@@ -91,7 +91,7 @@ def soak(timesteps: int, n_envs: int, samples: int, seed: int) -> tuple[pd.DataF
 
 
 def summary(rows: pd.DataFrame, left: pd.Series) -> dict[str, str]:
-    """What is asked of a long run, as text."""
+    """Growth of memory, leaks and speed of the run, as text."""
     tenth, settled = max(1, len(rows) // 10), rows[rows["steps"] >= min(10**6, rows["steps"].max())]
     speed = rows["steps"].diff().fillna(rows["steps"]) / rows["cpu_seconds"]
     first, last = speed.head(tenth).mean(), speed.tail(tenth).mean()
@@ -132,20 +132,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--timesteps", type=int, default=20_000_000)
     parser.add_argument("--n-envs", type=int, default=16)
-    parser.add_argument("--samples", type=int, default=40, help="rows of figures to take")
+    parser.add_argument("--samples", type=int, default=40, help="rows of figures")
     parser.add_argument("--seed", type=int, default=0)
-    results = Path(__file__).parent / "results" / "reliability"
+    results = Path(__file__).parent / "results/reliability"
     parser.add_argument("--out", type=Path, default=results)
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows, left = soak(args.timesteps, args.n_envs, args.samples, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     rows.round(3).to_csv(args.out / "soak.csv", index=False)
-    lines = ["| figure | value |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in summary(rows, left).items()]
-    (args.out / "soak.md").write_text("\n".join(lines) + "\n")
+    figures = pd.Series(summary(rows, left), name="value").rename_axis("figure")
+    text = figures.to_markdown(disable_numparse=True)
+    (args.out / "soak.md").write_text(text + "\n")
     plot(rows, args.out / "soak.png")
-    print("\n".join(lines))
+    print(text)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Seconds on the wall from the start of the command to a policy that reaches a return.
+"""Measures seconds of wall time from the start of the command to a policy with a given return.
 
-    python examples/time_to_threshold.py --seeds 5
+    python examples/benchmarks/time_to_threshold.py --seeds 5
 
-Each run is a process of its own: imports, environments, training, and an evaluation on 20 episodes
-after every so many steps. All of it counts, until the mean return is the threshold or better; what
-the interpreter needs to end does not. A2C, PPO and SAC are configured as in rl_zoo3, TDAC as it is,
-in its own ``LeanDummyVecEnv``, with a schedule that ends after 40 000 steps. Contenders take turns.
+Each run is a new process: imports, environments, training, and an evaluation on 20 episodes at
+equal intervals. All of it counts until the mean return reaches the threshold; the end of the
+interpreter does not. A2C, PPO and SAC have their configurations of rl_zoo3. TDAC has its defaults,
+its ``LeanDummyVecEnv``, and a schedule that ends after 40 000 steps. Contenders take turns.
 """
 
 import argparse
@@ -16,13 +16,13 @@ import time
 from typing import Any
 
 ENV, THRESHOLD = "Pendulum-v1", -200.0
-#: Environment steps at most, and between two evaluations.
+#: Maximum of environment steps, and steps between two evaluations.
 LONGEST = {"TDAC": 40_000, "A2C": 1_000_000, "PPO": 100_000, "SAC": 20_000}
 EVAL_FREQ = {"TDAC": 8_000, "A2C": 20_000, "PPO": 4_096, "SAC": 1_000}
 
 
 def run(name: str, seed: int) -> None:
-    """Train in this process, and print the steps, the last evaluation and the time after it."""
+    """Train in this process, and print the steps, the best return and the time."""
     import torch
     from stable_baselines3.common.callbacks import EvalCallback, StopTrainingOnRewardThreshold
     from stable_baselines3.common.env_util import make_vec_env
@@ -48,7 +48,7 @@ def run(name: str, seed: int) -> None:
 
 
 def contender(name: str) -> tuple[Any, Any, int, bool, dict[str, Any]]:
-    """Class, that of its ``VecEnv``, number of environments, whether normalized, and arguments."""
+    """Class, class of the ``VecEnv``, number of environments, whether to normalize, arguments."""
     if name == "TDAC":
         from sb3_tdac import TDAC
         from sb3_tdac.vec_envs import LeanDummyVecEnv

@@ -1,13 +1,14 @@
-"""Kill training processes, damage model files and break the disk, and count what is lost.
+"""Kills training processes, damages model files and lets system calls fail, and counts the results.
 
-``python examples/torture.py kills``: processes that train and save after every update are killed
-with SIGKILL at random moments; after each, the file must load, hold the last step that was saved,
-and train on. ``--in-place`` does the same to SB3's own way of saving, for comparison.
+``python examples/benchmarks/torture.py kills`` kills processes with SIGKILL at random moments while
+they train and save after every update. After each kill the file must load, hold the last step that
+was saved, and train on. ``--in-place`` does the same with SB3's own ``save``, for comparison.
 
-``python examples/torture.py damage``: bit flips, cuts and garbage in every part of a file; with
-``safe=True`` and without, ``load`` must refuse it with a ValueError, or give the same model.
+``python examples/benchmarks/torture.py damage`` loads files with bit flips, cuts and garbage in
+every part, with and without ``safe=True``. ``load`` must refuse the file with a ValueError, or give
+the same model.
 
-``python examples/torture.py faults``: an operating system call fails while a model is saved.
+``python examples/benchmarks/torture.py faults`` lets a system call fail while a model is saved.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -32,12 +34,12 @@ from tqdm import tqdm
 
 from sb3_tdac import TDAC
 
-RESULTS = Path(__file__).parent / "results" / "reliability"
+RESULTS = Path(__file__).parent / "results/reliability"
 ENDLESS = 10**9
-#: Seconds after which a process is killed at the latest.
+#: A process is killed after at most so many seconds.
 LONGEST_LIFE = 0.3
-#: What ``kill`` counts.
-WHAT = (
+#: Counted by ``kill``.
+EVENTS = (
     "kills",
     "kills before the first checkpoint",
     "kills while saving",
@@ -49,11 +51,11 @@ WHAT = (
 
 
 class SaveOften(BaseCallback):
-    """Save before every rollout, and tell the parent process when it is done.
+    """Saves before every rollout, and tells the parent process when it has saved.
 
     :param path: of the file, always the same
     :param saved: steps of the last model that was saved completely
-    :param is_saving: 1 while it is saved
+    :param is_saving: 1 while the model is saved
     :param in_place: save as SB3 does
     """
 
@@ -72,7 +74,7 @@ class SaveOften(BaseCallback):
 
 
 def train(path: Path, *flags: Any) -> None:
-    """What is killed: go on from the file, if there is one."""
+    """Train without end, from the file if it exists, until the process is killed."""
     env = make_vec_env("CartPole-v1", 2)
     if path.exists():
         TDAC.load(path, env).resume(ENDLESS, callback=SaveOften(path, *flags))
@@ -80,15 +82,15 @@ def train(path: Path, *flags: Any) -> None:
 
 
 def kill(count: int, seed: int = 0, in_place: bool = False) -> Counter[str]:
-    """Kill ``count`` processes, one after the other, that go on where the last one stopped.
+    """Kill processes, one after the other; each goes on from the last one's file.
 
     :param count: number of processes
     :param seed: of the moments
     :param in_place: save as SB3 does
-    :return: how often what happened, and the steps that the last file holds
+    :return: how often each event happened
     """
     context, moments, found = multiprocessing.get_context("fork"), random.Random(seed), Counter()
-    small_model().save(io.BytesIO())  # imports what children would import each
+    small_model().save(io.BytesIO())  # imports once instead of in each child
     saved, is_saving = context.RawValue("q", 0), context.RawValue("b", 0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.zip")
@@ -107,7 +109,7 @@ def kill(count: int, seed: int = 0, in_place: bool = False) -> Counter[str]:
 
 
 def look_at(path: Path, saved: Any) -> Counter[str]:
-    """What a kill left behind."""
+    """Counts the events of one kill from the files that it left."""
     found = Counter({"temporary files left": 0})
     for left in path.parent.glob(".*.tmp"):
         left.unlink()
@@ -126,20 +128,14 @@ def look_at(path: Path, saved: Any) -> Counter[str]:
     return found
 
 
-def table(title: str, rows: list[tuple[Any, ...]]) -> str:
-    """A table of Markdown; the first row is its head."""
-    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
-    return "\n".join([title, "", lines[0], "|---" * len(rows[0]) + "|", *lines[1:], ""])
-
-
-def report_of_kills(count: int, seed: int, in_place: bool) -> list[tuple[Any, ...]]:
-    """Rows of the table."""
+def report_of_kills(count: int, seed: int, in_place: bool) -> pd.DataFrame:
+    """A row for each event and how often it happened."""
     counts = kill(count, seed, in_place)
-    return [("what", "times"), *((what, counts[what]) for what in WHAT)]
+    return pd.DataFrame([(event, counts[event]) for event in EVENTS], columns=["what", "times"])
 
 
-def report_of_damage(rounds: int, seed: int) -> list[tuple[Any, ...]]:
-    """Rows of the table: entries of the file together."""
+def report_of_damage(rounds: int, seed: int) -> pd.DataFrame:
+    """A row for each way to load, damage and part of the file, all entries together."""
     found: Counter[tuple[str, str, str, str]] = Counter()
     for how, safe in (("load", False), ("safe=True", True)):
         for (kind, part, result), times in damage(rounds, seed, safe).items():
@@ -148,17 +144,19 @@ def report_of_damage(rounds: int, seed: int) -> list[tuple[Any, ...]]:
     kinds = sorted({key[:3] for key in found})
     rows = [(*kind, *(found[(*kind, result)] for result in results)) for kind in kinds]
     sums = [sum(column) for column in zip(*(row[3:] for row in rows), strict=True)]
-    return [("loaded by", "damage", "to", *results), *rows, ("all", "", "", *sums)]
+    return pd.DataFrame(
+        [*rows, ("all", "", "", *sums)], columns=["loaded by", "damage", "to", *results]
+    )
 
 
-def report_of_faults() -> list[tuple[Any, ...]]:
-    """Rows of the table."""
+def report_of_faults() -> pd.DataFrame:
+    """A row for each failing call and outcome."""
     found = Counter((call, fault(call, code, there)) for call, code, there in cases())
-    return [("failing call", "outcome", "times"), *((*key, n) for key, n in found.items())]
+    rows = [(*key, times) for key, times in found.items()]
+    return pd.DataFrame(rows, columns=["failing call", "outcome", "times"])
 
 
 def main() -> None:
-    """Run one of the three, print its table, and write it to the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["kills", "damage", "faults"])
     parser.add_argument("--kills", type=int, default=500, help="number of processes")
@@ -166,20 +164,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--in-place", action="store_true", help="save as SB3 does, to compare")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    name = options.what
-    if options.what == "kills":
-        name += "_in_place" if options.in_place else ""
-        rows = report_of_kills(options.kills, options.seed, options.in_place)
-    elif options.what == "damage":
-        rows = report_of_damage(options.rounds, options.seed)
+    name = args.what
+    if args.what == "kills":
+        name += "_in_place" if args.in_place else ""
+        rows = report_of_kills(args.kills, args.seed, args.in_place)
+    elif args.what == "damage":
+        rows = report_of_damage(args.rounds, args.seed)
     else:
         rows = report_of_faults()
-    text = table(f"`python examples/torture.py {' '.join(sys.argv[1:])}`", rows)
+    command = f"`python examples/benchmarks/torture.py {' '.join(sys.argv[1:])}`"
+    text = f"{command}\n\n{rows.to_markdown(index=False)}\n"
     print(text)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"{name}.md").write_text(text)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / f"{name}.md").write_text(text)
 
 
 if __name__ == "__main__":

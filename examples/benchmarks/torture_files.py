@@ -1,4 +1,4 @@
-"""Damage model files and break the disk while they are written: the parts of ``torture.py``."""
+"""Damages model files and lets system calls fail while a model is saved, for ``torture.py``."""
 
 import errno
 import io
@@ -13,9 +13,9 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from stable_baselines3.common.env_util import make_vec_env
@@ -27,17 +27,26 @@ from sb3_tdac.persistence import files
 
 #: Seconds after which a load counts as hanging.
 DEADLINE = 10
+#: The function that makes each system call.
+PATCHED: dict[str, tuple[Any, str]] = {
+    "open": (files, "open"),
+    "write": (files, "open"),
+    "mkdir": (Path, "mkdir"),
+    "chmod": (shutil, "copymode"),
+    "fsync": (os, "fsync"),
+    "rename": (os, "replace"),
+}
 CODES = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO)
 
 
 def small_model() -> TDAC:
-    """A model with a state in both optimizers and all statistics."""
+    """A trained model: both optimizers and all statistics have a state."""
     env = make_vec_env("CartPole-v1", 2)
     return TDAC("MlpPolicy", env, n_steps=4, seed=0, policy_kwargs=dict(net_arch=[4])).learn(40)
 
 
 def parts(content: bytes) -> dict[str, range]:
-    """Where the parts of a zip file are."""
+    """Positions of the parts of a zip file."""
     found = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for entry in archive.infolist():
@@ -51,7 +60,7 @@ def parts(content: bytes) -> dict[str, range]:
 
 
 def damaged(content: bytes, rounds: int, seed: int = 0) -> Iterator[tuple[str, str, bytes]]:
-    """Copies of a file with a flipped bit, an end that is cut off, or up to 64 random bytes.
+    """Copies of a file with a flipped bit, without its end, or with up to 64 random bytes.
 
     :param content: of the file
     :param rounds: of each kind in each part
@@ -70,13 +79,13 @@ def damaged(content: bytes, rounds: int, seed: int = 0) -> Iterator[tuple[str, s
 
 
 def outcome(path: Path, content: bytes, expected: list[Any], safe: bool) -> str:
-    """What ``load`` makes of a file.
+    """Load a file and compare its parameters with the expected ones.
 
-    :param path: where to write it
+    :param path: place to write the file
     :param content: of the file
-    :param expected: leaves of the parameters of the undamaged one
+    :param expected: leaves of the undamaged file's parameters
     :param safe: of ``load``
-    :return: ``"refused"``, ``"identical"``, or what is wrong
+    :return: ``"refused"``, ``"identical"``, or the fault
     """
     path.write_bytes(content)
     signal.alarm(DEADLINE)
@@ -96,12 +105,12 @@ def outcome(path: Path, content: bytes, expected: list[Any], safe: bool) -> str:
 
 
 def damage(rounds: int, seed: int = 0, safe: bool = False) -> Counter[tuple[str, str, str]]:
-    """Load damaged files.
+    """Load damaged files and count the outcomes.
 
     :param rounds: files of each kind and part
     :param seed: of the damage
     :param safe: of ``load``
-    :return: how often which kind of damage to which part had which outcome
+    :return: number of files by kind of damage, damaged part and outcome
     """
     found: Counter[tuple[str, str, str]] = Counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -115,9 +124,9 @@ def damage(rounds: int, seed: int = 0, safe: bool = False) -> Counter[tuple[str,
 
 
 class FullDisk(io.FileIO):
-    """A file of which half is written before the disk is full.
+    """A file that writes half of the content and then raises an error.
 
-    :param error: what happens then
+    :param error: raised
     """
 
     error: OSError
@@ -127,28 +136,33 @@ class FullDisk(io.FileIO):
         raise self.error
 
 
-def failing(call: str, error: BaseException) -> Any:
-    """Let an operating system call fail while a model is saved.
+@contextmanager
+def failing(call: str, error: BaseException) -> Iterator[None]:
+    """Lets a system call fail while a model is saved.
 
     :param call: its name
-    :param error: what it raises
-    :return: context in which it fails
+    :param error: raised by the call
     """
-    if call == "write":
-        disk = type("Disk", (FullDisk,), {"error": error})
-        return mock.patch.object(files, "open", disk, create=True)
-    owner = {"open": files, "mkdir": Path, "chmod": shutil, "fsync": os, "rename": os}[call]
-    name = {"chmod": "copymode", "rename": "replace"}.get(call, call)
-    return mock.patch.object(owner, name, side_effect=error, create=True)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    owner, name = PATCHED[call]
+    own = vars(owner).get(name)
+    setattr(owner, name, type("Disk", (FullDisk,), {"error": error}) if call == "write" else fail)
+    try:
+        yield
+    finally:
+        setattr(owner, name, own) if own else delattr(owner, name)
 
 
 def fault(call: str, code: int, is_there: bool) -> str:
-    """Save while a call fails.
+    """Save while a system call fails.
 
     :param call: its name
     :param code: errno
-    :param is_there: a model has the name already
-    :return: ``"clear error, nothing changed"``, or what is wrong
+    :param is_there: a file of this name exists
+    :return: ``"clear error, nothing changed"``, or the fault
     """
     with tempfile.TemporaryDirectory() as folder:
         path, model = Path(folder, "new" if call == "mkdir" else "", "model.zip"), small_model()
@@ -158,7 +172,7 @@ def fault(call: str, code: int, is_there: bool) -> str:
         before = {file: file.read_bytes() for file in Path(folder).rglob("*.*")}
         try:
             with failing(call, OSError(code, os.strerror(code))), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the folder that is made
+                warnings.simplefilter("ignore")  # about the new folder
                 model.save(path)
         except OSError as error:
             if {file: file.read_bytes() for file in Path(folder).rglob("*.*")} != before:
@@ -170,7 +184,7 @@ def fault(call: str, code: int, is_there: bool) -> str:
 
 
 def cases() -> list[tuple[str, int, bool]]:
-    """Calls, codes, and whether a model is there already."""
+    """Arguments of ``fault``: call, code, and whether a file exists."""
     both = itertools.product(("open", "write", "fsync", "rename"), CODES, (False, True))
     return [*both, *(("mkdir", code, False) for code in CODES)] + [
         ("chmod", code, True) for code in CODES

@@ -1,4 +1,4 @@
-"""Gymnasium's native vector environments, reset in the step that ends an episode."""
+"""Gymnasium's native CartPole, reset in the step that ends an episode."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 
 class SameStepCartPole(CartPoleVectorEnv):
-    """Gymnasium's vectorised CartPole, reset in the step that ends an episode and not the next.
+    """Gymnasium's vectorised CartPole, reset in the step that ends an episode, not in the next.
 
-    Its arguments are those of ``CartPoleVectorEnv``.
+    It takes the arguments of ``CartPoleVectorEnv``.
     """
 
     metadata = CartPoleVectorEnv.metadata | {"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -25,22 +25,23 @@ class SameStepCartPole(CartPoleVectorEnv):
         NDArray[np.bool_],
         dict[str, Any],
     ]:
-        """Step, then do at once what gymnasium would do in the next step."""
+        """Step all environments, and reset each at the end of its episode."""
         obs, reward, terminated, truncated, infos = super().step(action)
         done = self.prev_done
         if done.any():
             last = np.full(self.num_envs, None, dtype=object)
             for i in np.flatnonzero(done):
                 last[i] = obs[i].copy()
-            states = self.np_random.uniform(self.low, self.high, size=(4, done.sum()))
-            self.state[:, done] = states  # type: ignore[index]
+            first = self.np_random.uniform(self.low, self.high, size=(4, done.sum()))
+            assert self.state is not None
+            self.state[:, done] = first
             self.steps[done] = 0
             self.prev_done = np.zeros_like(done)
-            obs[done] = states.T
+            obs[done] = first.T
             infos = {"final_obs": last, "_final_obs": done}
         return obs, reward, terminated, truncated, infos
 
 
-EXACT_ENTRY_POINTS: dict[Any, type[CartPoleVectorEnv]] = {
+EXACT_ENTRY_POINTS: dict[object, Any] = {
     "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv": SameStepCartPole
 }

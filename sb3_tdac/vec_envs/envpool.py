@@ -8,34 +8,32 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.wrappers.vector import DictInfoToList
-from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
-from sb3_tdac.vec_envs.gymnasium import GymnasiumVecEnv
+from sb3_tdac.vec_envs.copies import Array, Info, Obs
+from sb3_tdac.vec_envs.gymnasium import Flags, GymnasiumVecEnv
 
-BOOKKEEPING = ("env_id", "players", "elapsed_step")  # EnvPool's own, in each info
+BOOKKEEPING = ("env_id", "players", "elapsed_step")  # EnvPool adds them to each info
 NO_LIMIT = 2**31 - 1
 
 
 class MaskedPool(VectorWrapper):  # in gymnasium 1.1 it is not generic
     """An EnvPool that resets some environments on request, as gymnasium's ``DISABLED`` mode does.
 
-    EnvPool by itself resets in the step after an episode's end. And it calls every end at the
-    time limit a truncation, so its own limit is one step later, and the limit is counted here.
+    EnvPool alone resets in the step after the end of an episode. It also reports every end at the
+    time limit as a truncation; so EnvPool's limit is one step later, and this class counts steps.
 
     :param pool: environment of ``envpool.make``
-    :param time_limit: in steps; ``None``: leave the limit to EnvPool
+    :param time_limit: in steps; ``None``: EnvPool has the limit
     """
 
     def __init__(self, pool: VectorEnv[Any, Any, Any], time_limit: int | None):
         super().__init__(pool)
         self.time_limit = time_limit
         self.metadata = {**pool.metadata, "autoreset_mode": AutoresetMode.DISABLED}
-        self._obs: Any = None
+        self._obs: Obs = {}
 
-    def step(
-        self, actions: NDArray[Any]
-    ) -> tuple[Any, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Obs, Array, Flags, Flags, Info]:
         """Step all environments."""
         self._obs, rewards, terminated, truncated, infos = self.env.step(actions)
         if self.time_limit is not None:
@@ -45,12 +43,12 @@ class MaskedPool(VectorWrapper):  # in gymnasium 1.1 it is not generic
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Reset all environments, or those of ``options["reset_mask"]``.
+    ) -> tuple[Obs, Info]:
+        """Reset all environments, or only those in ``options["reset_mask"]``.
 
         :param seed: not used: EnvPool takes its seeds when it is built
-        :param options: a ``reset_mask`` (n_envs,) or nothing
-        :return: observations of all environments and infos of those that were reset
+        :param options: ``reset_mask`` (n_envs,); ``None``: reset all
+        :return: observations of all environments, and infos of the reset ones
         """
         obs, infos = self.env.reset(options=options)
         infos = {key: value for key, value in infos.items() if key not in BOOKKEEPING}
@@ -75,15 +73,15 @@ class MaskedPool(VectorWrapper):  # in gymnasium 1.1 it is not generic
 class EnvPoolVecEnv(GymnasiumVecEnv):
     """An EnvPool as a ``VecEnv`` of SB3: no fake transition after an episode, exact time limits.
 
-    Environment i gets ``seed + i``. EnvPool takes seeds when it is built, so the ``reset`` that
-    follows ``seed`` builds it again. With ``episodic_life=True`` the time limit is EnvPool's own.
+    Environment i gets ``seed + i``. EnvPool takes seeds when it is built, so the ``reset`` after
+    ``seed`` builds it again. With ``episodic_life=True`` EnvPool has the time limit.
 
     :param task_id: id of EnvPool, e.g. ``"CartPole-v1"`` or ``"Pong-v5"``
     :param n_envs: number of environments
     :param seed: of the first environment; ``None``: a random one
     :param kwargs: arguments of ``envpool.make``, e.g. ``num_threads=8`` or ``max_episode_steps``
     :raises ImportError: if EnvPool is not installed
-    :raises ValueError: if ``batch_size`` asks for some environments only
+    :raises ValueError: if ``batch_size`` is not ``n_envs``
     """
 
     def __init__(self, task_id: str, n_envs: int = 1, seed: int | None = None, **kwargs: Any):
@@ -98,7 +96,7 @@ class EnvPoolVecEnv(GymnasiumVecEnv):
 
     def _build(self, seeds: list[int]) -> MaskedPool:
         envpool = _import_envpool()
-        with warnings.catch_warnings():  # of its spaces' bounds, float64 for float32
+        with warnings.catch_warnings():  # about float64 bounds of float32 spaces
             warnings.filterwarnings("ignore", message=".*precision lowered by casting")
             kwargs = {**self._kwargs, "seed": [seed % NO_LIMIT for seed in seeds]}
             config = envpool.make_spec(self.task_id, **kwargs).config
@@ -111,7 +109,7 @@ class EnvPoolVecEnv(GymnasiumVecEnv):
         return pool
 
     def reset(self) -> VecEnvObs:
-        """Reset all environments; after ``seed``, build them again.
+        """Reset all environments; build them again after a call of ``seed``.
 
         :return: first observations
         """
@@ -122,8 +120,8 @@ class EnvPoolVecEnv(GymnasiumVecEnv):
         return super().reset()
 
 
-def _filled(mask: NDArray[np.bool_], rows: Any, all_rows: Any) -> Any:
-    """Copy of ``all_rows`` with ``rows`` where ``mask`` is True."""
+def _filled(mask: Flags, rows: Any, all_rows: Any) -> Any:
+    """Copy of ``all_rows`` with ``rows`` where ``mask`` is True; arrays or dicts of arrays."""
     if isinstance(rows, dict):
         return {key: _filled(mask, rows[key], all_rows[key]) for key in rows}
     filled = all_rows.copy()

@@ -7,43 +7,37 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from stable_baselines3.common.vec_env.util import dict_to_obs
 
-IMMUTABLE = (float, int, str, type(None), np.number, np.bool_)
-
-
-def own_info(info: dict[str, Any]) -> dict[str, Any]:
-    """Copy of an info that the environment cannot change later; numbers need no copy."""
-    return {
-        key: value if isinstance(value, IMMUTABLE) else deepcopy(value)
-        for key, value in info.items()
-    }
+from sb3_tdac.vec_envs.copies import own_info
 
 
 class LeanDummyVecEnv(DummyVecEnv):
-    """``DummyVecEnv`` without its two deep copies of every step.
+    """``DummyVecEnv`` without its two deep copies in every step.
 
-    Each step writes into arrays of its own, so what it returned never changes. A terminal
-    observation is copied before the environment is reset, and infos before and not after it:
-    environments that reuse their arrays cannot change them either, as with ``DummyVecEnv`` they do.
+    Each step writes into new arrays, so a returned array never changes. A terminal observation is
+    copied before its environment is reset, and an info before and not after the reset: an
+    environment that reuses its arrays cannot change them, which it can with ``DummyVecEnv``.
 
     :param env_fns: functions that each return an environment
-    :raises ValueError: if two of them return the same one
+    :raises ValueError: if two of them return the same environment
     """
 
     def __init__(self, env_fns: list[Callable[[], gym.Env[Any, Any]]]):
         super().__init__(env_fns)
         self._layout = [(key, array.shape, array.dtype) for key, array in self.buf_obs.items()]
+        self._is_array = not isinstance(self.observation_space, spaces.Dict | spaces.Tuple)
 
     def _renew_buffer(self) -> None:
         self.buf_obs = OrderedDict((k, np.empty(shape, dtype)) for k, shape, dtype in self._layout)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Step each environment, and reset those whose episode ended."""
+        """Step each environment, and reset it at the end of its episode."""
         self._renew_buffer()
-        rows = self.buf_obs.get(None)  # type: ignore[call-overload]
+        rows = self.buf_obs[self.keys[0]] if self._is_array else None
         rewards, dones = np.empty(self.num_envs, np.float32), np.zeros(self.num_envs, np.bool_)
         infos = []
         for i, env in enumerate(self.envs):

@@ -1,4 +1,4 @@
-"""An environment with every kind of end, and what a vectorised one gives when it is stepped."""
+"""An environment with every kind of end, and rollouts of a ``VecEnv`` to compare."""
 
 from copy import deepcopy
 from typing import Any
@@ -22,10 +22,10 @@ SPACES: dict[str, spaces.Space[Any]] = {
 
 
 class Walk(gym.Env[Any, Any]):
-    """A random walk; it terminates beyond 1, or is cut after 6 steps, or both at once.
+    """A random walk that terminates beyond 1 and is truncated after 6 steps.
 
     :param kind: name of the observation space
-    :param reuse: give the same array and the same info each time, changed in place
+    :param reuse: return the same array and the same info each time, changed in place
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
@@ -69,7 +69,7 @@ class Walk(gym.Env[Any, Any]):
             return {"position": self._pair().copy(), "room": int(self.elapsed % 3)}
         if isinstance(space, spaces.Box) and space.shape == (2,):
             return self._pair() if self.reuse else self._pair().astype(space.dtype)
-        space.seed(int(1000 * (9 + self.x)))  # another space, but a function of the state
+        space.seed(int(1000 * (9 + self.x)))  # a sample that depends on the state alone
         return space.sample()
 
     def _pair(self) -> np.ndarray:
@@ -84,11 +84,11 @@ def random_actions(env: VecEnv, n_steps: int, seed: int = 0) -> list[np.ndarray]
 
 
 def rollout(env: VecEnv, n_steps: int, keep: bool = False) -> list[Any]:
-    """What ``reset``, each step and a second ``reset`` gave, with the seeds 3, 4, ...
+    """The results of ``reset``, each step and a second ``reset``, with the seeds 3, 4, ...
 
     :param env: environment
     :param n_steps: steps
-    :param keep: hold on to what was returned, in the place of copies of it at that moment
+    :param keep: return the results themselves, not copies made at each step
     """
     own = (lambda returned: returned) if keep else deepcopy
     env.seed(3)
@@ -102,7 +102,7 @@ def rollout(env: VecEnv, n_steps: int, keep: bool = False) -> list[Any]:
 
 
 def assert_same(steps: list[Any], expected: list[Any]) -> None:
-    """Every number, key and dtype of two rollouts."""
+    """Compare every number, key and dtype of two rollouts."""
     for step, reference in zip(steps, expected, strict=True):
         np.testing.assert_equal(step, reference)
         for array, other in zip(_arrays(step), _arrays(reference), strict=True):
@@ -110,7 +110,7 @@ def assert_same(steps: list[Any], expected: list[Any]) -> None:
 
 
 def ends(steps: list[Any]) -> list[tuple[bool, bool]]:
-    """Of each episode: cut by the time limit alone, and whether it has the length of the limit."""
+    """For each episode: whether it is truncated, and whether it has the length of the limit."""
     return [
         (info["TimeLimit.truncated"], info["episode"]["l"] == 6)
         for step in steps[1:-1]

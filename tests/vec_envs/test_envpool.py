@@ -1,4 +1,4 @@
-"""EnvPool against gymnasium's own environments, and against a pool of one environment each."""
+"""``EnvPoolVecEnv`` against gymnasium's environments and against pools of one environment."""
 
 import warnings
 from functools import partial
@@ -25,7 +25,7 @@ def pool(task_id: str, n_envs: int = 3, **kwargs: Any) -> EnvPoolVecEnv:
 
 def steps_by_hand(task_id: str, seed: int, actions: list[Any], limit: int) -> list[Any]:
     """(obs, reward, end) of EnvPool alone, without the fake transition after each episode."""
-    with warnings.catch_warnings():  # of the bounds of its spaces
+    with warnings.catch_warnings():  # about the bounds of its spaces
         warnings.simplefilter("ignore")
         env = envpool.make(
             task_id, "gymnasium", num_envs=1, num_threads=1, seed=seed, max_episode_steps=limit
@@ -66,7 +66,7 @@ def test_steps_are_those_of_envpool_without_its_fake_transitions(task_id: str) -
 
 @pytest.mark.parametrize("limit", [9, 30])
 def test_cartpole_and_its_time_limit_are_those_of_gymnasium(limit: int) -> None:
-    """EnvPool alone calls a fall in the step of the limit a truncation, and that bootstraps."""
+    """EnvPool alone reports a fall in the step of the limit as a truncation, which bootstraps."""
     env = pool("CartPole-v1", 4, seed=0, max_episode_steps=limit)
     single = gym.make("CartPole-v1").unwrapped
     single.reset()

@@ -1,4 +1,4 @@
-"""``LeanDummyVecEnv`` against ``DummyVecEnv``, number by number."""
+"""``LeanDummyVecEnv`` gives the numbers of ``DummyVecEnv``."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -33,14 +33,14 @@ def walks(cls: type[DummyVecEnv], **kwargs: Any) -> VecEnv:
 def test_steps_are_those_of_dummy_vec_env(kind: str) -> None:
     steps = rollout(walks(LeanDummyVecEnv, kind=kind), 300)
     assert_same(steps, rollout(walks(DummyVecEnv, kind=kind), 300))
-    # terminated before the limit, cut by it, and terminated in the very step of it
+    # terminated before the limit, cut by it, and terminated in its step
     assert set(ends(steps)) == {(False, False), (True, True), (False, True)}
 
 
 @pytest.mark.parametrize("reuse", [False, True])
 @pytest.mark.parametrize("kind", ["float32", "dict"])
 def test_what_a_step_returned_is_never_changed(kind: str, reuse: bool) -> None:
-    """``reuse``: by an environment that gives the same array and the same info each time."""
+    """``reuse``: the environment returns the same array and the same info each time."""
     kept = rollout(walks(LeanDummyVecEnv, kind=kind, reuse=reuse), 50, keep=True)
     assert_same(kept, rollout(walks(LeanDummyVecEnv, kind=kind, reuse=reuse), 50))
 

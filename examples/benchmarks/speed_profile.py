@@ -1,8 +1,8 @@
-"""Where the time of a vectorised step goes, by sampling the stack.
+"""Shows where the time of a vectorised step goes, by samples of the stack.
 
-The kernel interrupts the process at equal intervals of its CPU time. Unlike ``cProfile``, which
-makes Python's calls dearer than the rest, this slows nothing down, so that the parts add up to
-what the benchmark measures; a sample counts for the Python call that it falls into.
+The kernel interrupts the process at equal intervals of its CPU time. Unlike ``cProfile``, this does
+not make Python's calls slower than the rest, so the parts add up to the time that is measured
+without it. A sample counts for the Python call in which it falls.
 """
 
 import signal
@@ -10,26 +10,26 @@ from collections import Counter
 from types import FrameType
 
 import pandas as pd
-from benchmark_contenders import EQUAL_WORK, Contender, Setting, build
-from benchmark_measure import cpu_seconds, warm_up
+from speed_contenders import EQUAL_WORK, Contender, Setting, build
+from speed_measure import cpu_seconds, warm_up
 
-#: File, function ("" for all of the file) and part; the innermost frame with a rule decides.
+#: File, function ("": all of the file) and part. The innermost frame with a rule decides.
 RULES = [
     ("common/monitor.py", "", "environment, Monitor"),
     ("vec_env", "", "VecEnv"),
     ("common/callbacks.py", "", "callbacks"),
-    ("sb3_tdac/checks.py", "", "checks"),
+    ("sb3_tdac/diagnostics/", "", "checks"),
     ("sb3_tdac/transitions.py", "", "buffer"),
     ("common/buffers.py", "", "buffer"),
-    ("sb3_tdac/running.py", "", "normalization"),
-    ("", "_normalize_rewards", "normalization"),
+    ("sb3_tdac/normalization.py", "", "normalization"),
+    ("", "normalize_rewards", "normalization"),
     ("torch/optim/", "", "optimizers"),
     ("utils/clip_grad.py", "", "gradient clipping"),
     ("sb3_tdac/fast/network.py", "step", "optimizers"),  # with the clipping
-    ("sb3_tdac/fast/routing.py", "", "fast path: is all in its place"),
+    ("sb3_tdac/fast/anchors.py", "", "fast path: are networks and optimizers the same"),
     ("", "_set_advantage", "critic: value and target"),
     ("", "_set_actor_gradient", "actor: forward, gradient"),
-    ("sb3_tdac/fast/kernels.py", "update", "critic: gradient"),
+    ("sb3_tdac/fast/", "update", "critic: gradient"),
     ("", "_set_states", "normalization"),
     ("", "backward", "backward, both networks"),
     ("", "_value_and_target", "critic: value and target"),
@@ -44,7 +44,7 @@ INTERVAL = 1e-3
 
 
 def part_of(frame: FrameType | None) -> str:
-    """The part that a stack belongs to.
+    """The part to which a stack belongs.
 
     :param frame: the innermost frame
     """
@@ -76,19 +76,18 @@ def sample(contender: Contender, steps: int) -> Counter[str]:
 
 
 def measure_profile(setting: Setting, rounds: int, seconds: float) -> pd.DataFrame:
-    """The parts of A2C and of TDAC's two paths in turns, the largest of the fast path first."""
+    """Microseconds of each part for A2C and TDAC's two paths, largest part of the fast path first.
+
+    :return: a row for each part, a column for each contender
+    """
     contenders = build(setting, EQUAL_WORK)
     turns = {name: warm_up(contender, seconds) for name, contender in contenders.items()}
     spent = {name: Counter[str]() for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():
             spent[name] += sample(contender, turns[name])
-    table = pd.DataFrame(
-        {
-            name: pd.Series(spent[name]) / (1e3 * rounds * turns[name])  # microseconds of a step
-            for name in contenders
-        }
-    ).fillna(0.0)
-    table = table.sort_values("TDAC fast, equal work", ascending=False)
+    steps = pd.Series(turns) * rounds
+    table = pd.DataFrame({name: pd.Series(parts) for name, parts in spent.items()}) / (1e3 * steps)
+    table = table.fillna(0.0).sort_values("TDAC fast, equal work", ascending=False)
     table.loc["sum"] = table.sum()
-    return table.round(1).rename_axis("us of a vectorised step").reset_index()
+    return table.round(1).rename_axis("us of a vectorised step")

@@ -1,4 +1,4 @@
-"""What the benchmarks write: a CSV, a Markdown table with the versions, and a picture."""
+"""Writes the results: a CSV file, a Markdown table with command and versions, and a picture."""
 
 import platform
 import shlex
@@ -24,20 +24,13 @@ def processor() -> str:
 
 
 def circumstances(command: str) -> str:
-    """What a figure needs beside it: command, versions and CPU."""
+    """Command, versions and CPU that gave a figure."""
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     return f"`{command}`, {versions}, Python {platform.python_version()}, {processor()}"
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A table whose entries are strings or numbers, with its index as the first column."""
-    lines = [[table.index.name or "", *map(str, table.columns)], ["---"] * (table.shape[1] + 1)]
-    lines += [[str(index), *map(str, row)] for index, row in table.T.items()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def speed_tables(summary: pd.DataFrame) -> str:
-    """Settings against contenders: once speed over A2C's, once the time and the bound's share."""
+    """Two tables of settings and contenders: speed over A2C's, and time with the bound's share."""
     texts = summary.assign(
         speed=[
             f"{row.speed:.2f} ({row.speed_q25:.2f} to {row.speed_q75:.2f})"
@@ -47,12 +40,12 @@ def speed_tables(summary: pd.DataFrame) -> str:
     )
     parts = []
     for column, title in (
-        ("speed", "Speed over that of A2C on DummyVecEnv: median of the rounds (quartiles)"),
+        ("speed", "Speed over A2C's on DummyVecEnv: median of the rounds (quartiles)"),
         ("us", "CPU microseconds of a vectorised step (the bound's time as a share of it)"),
     ):
         table = texts.pivot(index="setting", columns="contender", values=column).fillna("")
         table = table.loc[summary.setting.unique(), summary.contender.unique()]
-        parts.append(f"{title}\n\n{markdown(table)}")
+        parts.append(f"{title}\n\n{table.to_markdown(disable_numparse=True)}")
     return "\n\n".join(parts)
 
 
@@ -71,7 +64,7 @@ def draw_bars(summary: pd.DataFrame, picture: Path) -> None:
         error = [part.speed - part.speed_q25, part.speed_q75 - part.speed]
         panel.bar_label(panel.barh(part.contender, part.speed, xerr=error), fmt=" %.2f")
         panel.axvline(1.0, color="black", linewidth=0.8)
-        panel.set(title=setting, xscale="log", xlabel="speed over that of A2C")
+        panel.set(title=setting, xscale="log", xlabel="speed over A2C's")
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter("")
         panel.margins(x=0.15)
@@ -88,7 +81,7 @@ def draw_sweep(summary: pd.DataFrame, swept: str, picture: Path) -> None:
         right.plot(part[swept], part.speed, marker="o", label=name)
         right.fill_between(part[swept], part.speed_q25, part.speed_q75, alpha=0.2)
     left.set(ylabel="CPU microseconds of a vectorised step")
-    right.set(ylabel="speed over that of A2C, with quartiles")
+    right.set(ylabel="speed over A2C's, with quartiles")
     for panel in (left, right):
         panel.set_xscale("log", base=2)
         panel.set(yscale="log", xlabel=swept, xticks=summary[swept].unique())
@@ -101,11 +94,11 @@ def draw_sweep(summary: pd.DataFrame, swept: str, picture: Path) -> None:
 
 
 def write(out: Path, name: str, table: pd.DataFrame, text: str) -> None:
-    """Print the text, and write it beside the CSV of the table.
+    """Print the text, and write it beside the CSV file of the table.
 
     :param out: folder
     :param name: of the files, without the ending
-    :param table: for the CSV
+    :param table: for the CSV file
     :param text: Markdown
     """
     table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")

@@ -1,4 +1,4 @@
-"""What the benchmarks run: settings, and the contenders of a setting."""
+"""Settings of the speed benchmark, and the contenders that run in each."""
 
 import os
 from collections.abc import Callable
@@ -12,11 +12,12 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from sb3_tdac import TDAC, TEXTBOOK
+from sb3_tdac.vec_envs import GymnasiumVecEnv, LeanDummyVecEnv
 
-#: So small that no policy changes: all contenders go on to step the environments alike.
+#: So small that no policy changes: all contenders step the environments alike until the end.
 LEARNING_RATE = 1e-9
 #: Environment steps in a rollout of PPO, its default with one environment.
 PPO_ROLLOUT = 2048
@@ -25,7 +26,7 @@ RANDOM_ACTIONS = 1_000
 
 @dataclass(frozen=True)
 class Setting:
-    """One environment, in one vectorised form, and how it is trained on."""
+    """One environment, its ``VecEnv``, and the sizes of training."""
 
     env_id: str
     n_envs: int
@@ -40,7 +41,7 @@ class Setting:
 
 @dataclass
 class Contender:
-    """``run(steps)`` does that many vectorised steps, of which it does ``rollout`` at a time."""
+    """``run(steps)`` does that many vectorised steps, a multiple of ``rollout``."""
 
     run: Callable[[int], object]
     rollout: int = 1
@@ -60,16 +61,11 @@ SETTINGS = [
 
 
 def make_env(setting: Setting) -> VecEnv:
-    """The environments of a setting in its vectorised form."""
-    if setting.vec_env == "DummyVecEnv":
-        return make_vec_env(setting.env_id, setting.n_envs, seed=0)
-    if setting.vec_env == "LeanDummyVecEnv":
-        from sb3_tdac.vec_envs import LeanDummyVecEnv
-
-        return make_vec_env(setting.env_id, setting.n_envs, seed=0, vec_env_cls=LeanDummyVecEnv)
-    from sb3_tdac.vec_envs import GymnasiumVecEnv
-
-    return GymnasiumVecEnv.make(setting.env_id, setting.n_envs, seed=0)
+    """The environments of a setting in its ``VecEnv``."""
+    if setting.vec_env == "GymnasiumVecEnv":
+        return GymnasiumVecEnv.make(setting.env_id, setting.n_envs, seed=0)
+    vec_env_cls = {"DummyVecEnv": DummyVecEnv, "LeanDummyVecEnv": LeanDummyVecEnv}[setting.vec_env]
+    return make_vec_env(setting.env_id, setting.n_envs, seed=0, vec_env_cls=vec_env_cls)
 
 
 def model(
@@ -78,7 +74,7 @@ def model(
     policy_kwargs: dict[str, Any] | None = None,
     **options: Any,
 ) -> Contender:
-    """A model on environments of its own, whose run is a whole ``learn()``."""
+    """A model on its own environments; its ``run`` is a whole ``learn()``."""
     built = algorithm(
         "MlpPolicy",
         make_env(setting),
@@ -97,7 +93,7 @@ def a2c(setting: Setting, **options: Any) -> Contender:
 
 
 def reference(setting: Setting) -> Contender:
-    """SB3's A2C on SB3's vectorised form, whatever the form of the setting."""
+    """SB3's A2C on ``DummyVecEnv`` in every setting."""
     return a2c(replace(setting, vec_env="DummyVecEnv"))
 
 
@@ -108,7 +104,7 @@ def tdac(setting: Setting, **options: Any) -> Contender:
 
 
 def ppo(algorithm: type[BaseAlgorithm], setting: Setting) -> Contender:
-    """With its default batch size and epochs, on rollouts of the same size for all settings."""
+    """PPO with its default batch size and epochs, on rollouts of the same size in all settings."""
     setting = replace(setting, n_steps=PPO_ROLLOUT // setting.n_envs)
     return model(algorithm, setting, learning_rate=LEARNING_RATE)
 
@@ -124,7 +120,7 @@ def sbx_ppo(setting: Setting) -> Contender:
 
 
 def bound(setting: Setting) -> Contender:
-    """The same VecEnv with random actions: what remains if learning cost nothing."""
+    """The same ``VecEnv`` with random actions: the speed if learning cost nothing."""
     env = make_env(setting)
     env.action_space.seed(0)
     actions = np.array(
@@ -140,7 +136,7 @@ def bound(setting: Setting) -> Contender:
 
 
 def bare_environment(setting: Setting) -> Contender:
-    """``gym.make`` alone, with as many steps as the VecEnv does in one of its steps."""
+    """``gym.make`` alone, with as many steps as the ``VecEnv`` does in one vectorised step."""
     env = gym.make(setting.env_id)
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(RANDOM_ACTIONS)]
@@ -156,7 +152,7 @@ def bare_environment(setting: Setting) -> Contender:
 
 
 Factory = Callable[[Setting], Contender]
-#: What A2C does in an update: both gradients from the same parameters, clipped, nothing normalized.
+#: An update as A2C makes it: both gradients from the same parameters, clipped, nothing normalized.
 A2C_CHOICES = TEXTBOOK | dict(critic_first=False, max_grad_norm=0.5)
 EQUAL_WORK: dict[str, Factory] = {
     "A2C": reference,
@@ -172,12 +168,12 @@ CONTENDERS: dict[str, Factory] = EQUAL_WORK | {
     "bound": bound,
     "bare environment": bare_environment,
 }
-#: Where the setting's VecEnv is another one than that of the A2C all are compared with.
+#: An additional contender where the setting's VecEnv is not the reference's.
 OTHER_VEC_ENV: dict[str, Factory] = {"A2C, same VecEnv": a2c}
 
 
 def build(setting: Setting, factories: dict[str, Factory]) -> dict[str, Contender]:
-    """The contenders of a setting; those that lack a module are left out, with a printed line."""
+    """Build the contenders of a setting; leave out and print any that lacks a module."""
     contenders: dict[str, Contender] = {}
     skipped: dict[str, list[str]] = {}
     for name, factory in factories.items():

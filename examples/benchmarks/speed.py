@@ -1,14 +1,14 @@
-"""The speed of TDAC beside A2C, PPO, SBX's PPO and environments that nobody learns from.
+"""Measures the speed of TDAC beside A2C, PPO, SBX's PPO and environments without learning.
 
-All contenders run in one process with one thread, on CPU time, and take turns; a figure is the
+All contenders run in one process with one thread, on CPU time, and take turns. A figure is the
 median over rounds of the ratio to SB3's A2C in the same round, for whole ``learn()`` calls with
 the same network (two layers of 64, tanh), environments and n_steps. "Equal work" is TDAC with the
 choices of A2C; the defaults normalize, and take four critic steps in each update.
 
-python examples/benchmark_speed.py --quick            two minutes instead of fifteen
-python examples/benchmark_speed.py --sweep n_envs     or width, or n_steps
-python examples/benchmark_speed.py --memory
-python examples/benchmark_speed.py --profile
+python examples/benchmarks/speed.py --quick            two minutes instead of fifteen
+python examples/benchmarks/speed.py --sweep n_envs     or width, or n_steps
+python examples/benchmarks/speed.py --memory
+python examples/benchmarks/speed.py --profile
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from benchmark_contenders import (
+from speed_contenders import (
     CONTENDERS,
     EQUAL_WORK,
     OTHER_VEC_ENV,
@@ -27,10 +27,9 @@ from benchmark_contenders import (
     bound,
     build,
 )
-from benchmark_measure import BOUND, REFERENCE, measure, summarize
-from benchmark_memory import measure_memory
-from benchmark_profile import measure_profile
-from benchmark_report import draw_bars, draw_sweep, markdown, speed_tables, write
+from speed_measure import BOUND, REFERENCE, measure, measure_memory, summarize
+from speed_profile import measure_profile
+from speed_report import draw_bars, draw_sweep, speed_tables, write
 
 SWEEPS = {
     "n_envs": [1, 2, 4, 8, 16, 32, 64, 128, 256],
@@ -40,7 +39,7 @@ SWEEPS = {
 
 
 def compare(settings: list[Setting], rounds: int, seconds: float, out: Path) -> None:
-    """The table of all contenders in all settings."""
+    """Measure all contenders in all settings."""
     parts = []
     for setting in settings:
         others = {} if setting.vec_env == "DummyVecEnv" else OTHER_VEC_ENV
@@ -54,7 +53,7 @@ def compare(settings: list[Setting], rounds: int, seconds: float, out: Path) -> 
 def sweep(
     base: Setting, swept: str, values: list[int], rounds: int, seconds: float, out: Path
 ) -> None:
-    """Cost against one number, with the others as in ``base``."""
+    """Measure against one number, with the others as in ``base``."""
     parts = []
     for value in values:
         setting = replace(base, **{swept: value})
@@ -68,7 +67,7 @@ def sweep(
 def run(
     setting: Setting, factories: dict[str, Factory], rounds: int, seconds: float
 ) -> pd.DataFrame:
-    """Figures of one setting, none where there is nothing to compare with or to compare."""
+    """Figures of one setting; none if only one contender, or no A2C, can run."""
     print(setting, flush=True)
     contenders = build(setting, factories)
     if not contenders.keys() > {REFERENCE, BOUND}:
@@ -77,13 +76,14 @@ def run(
 
 
 def join(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table of all settings."""
     measured = [part for part in parts if len(part)]
     if not measured:
-        raise SystemExit("nothing was measured: see what the lines above say was skipped")
+        raise SystemExit("nothing was measured: the lines above say which module is missing")
     return pd.concat(measured)
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     description, commands = __doc__.split("\n\npython", 1)
     parser = argparse.ArgumentParser(
         description=description,
@@ -101,8 +101,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--env", default="Pendulum-v1", help="of a sweep, memory and profile")
     parser.add_argument("--n-envs", type=int, default=8, help="likewise")
     parser.add_argument("--n-steps", type=int, default=5, help="likewise")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    args = parser.parse_args(arguments)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/speed")
+    args = parser.parse_args()
     if args.quick:
         args.rounds, args.seconds = 3, 0.1
     for name in ("rounds", "seconds", "n_envs", "n_steps"):
@@ -115,8 +115,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(arguments: list[str] | None = None) -> None:
-    args = parse(arguments)
+def main() -> None:
+    args = parse()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     base = Setting(args.env, args.n_envs, args.n_steps)
@@ -124,12 +124,10 @@ def main(arguments: list[str] | None = None) -> None:
         sweep(base, args.sweep, SWEEPS[args.sweep], args.rounds, args.seconds, args.out)
     elif args.memory:
         table = measure_memory(base, steps=2_000, processes=args.rounds)
-        write(args.out, "memory", table, f"{base}\n\n{markdown(table.set_index('contender'))}")
+        write(args.out, "memory", table.reset_index(), f"{base}\n\n{table.to_markdown()}")
     elif args.profile:
         table = measure_profile(base, args.rounds, args.seconds)
-        write(
-            args.out, "profile", table, f"{base}\n\n{markdown(table.set_index(table.columns[0]))}"
-        )
+        write(args.out, "profile", table.reset_index(), f"{base}\n\n{table.to_markdown()}")
     else:
         settings = [setting for setting in SETTINGS if args.only in str(setting)]
         compare(settings, args.rounds, args.seconds, args.out)

@@ -1,6 +1,7 @@
-"""The search for defaults, and the check of what it found, on small sizes."""
+"""The search for defaults and the check of the defaults, on small sizes."""
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,24 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import runs
 import search_defaults
-import torch
+from helpers.scripts import call_main
 from lqr import SYSTEMS, LinearGaussian, LQREnv, discounted_cost, optimal_gain
-from search_defaults import LQR_GAMMA, Run, iqm, main, train
+from search_defaults import LQR_GAMMA, Run, iqm, train
 from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_tdac import TDAC, MlpPolicy
 
 
+def first_row(printed: str) -> list[str]:
+    """Problem, environments, algorithm, seeds and diverged runs in the first row of the table."""
+    row = next(line for line in printed.splitlines() if "TDAC" in line)
+    return [cell.strip() for cell in row.split("|")[1:6]]
+
+
 class Controller:
-    """Always the same linear controller, whatever it learns."""
+    """A linear controller that never learns."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         env = LQREnv(**SYSTEMS["double-integrator"])
@@ -35,7 +43,7 @@ class Controller:
 def test_score_of_a_regulator_is_the_least_cost_over_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The costs of the closed form, of states from the start's distribution, without time limit."""
+    """Costs in closed form, for the distribution of first states and without a time limit."""
     monkeypatch.setitem(search_defaults.ALGORITHMS, "TDAC", Controller)  # type: ignore[arg-type]
     found = train(Run("TDAC", "double-integrator", 1, 0))
     env = LQREnv(**SYSTEMS["double-integrator"])
@@ -62,34 +70,35 @@ def test_a_diverged_run_counts_as_zero_and_is_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(search_defaults.ALGORITHMS, "TDAC", diverge)
     rows = pd.DataFrame([train(Run("TDAC", "CartPole-v1", 1, 0))])
     assert rows["value"].isna().all()
-    assert "| CartPole-v1 | 1 | TDAC | 1 | 1 |" in search_defaults.table(rows)
+    assert first_row(search_defaults.table(rows)) == ["CartPole-v1", "1", "TDAC", "1", "1"]
 
 
 def test_environments_are_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """LunarLander simulates every particle of its exhaust for an environment that may be."""
+    """LunarLander simulates each particle of its exhaust if it may be rendered."""
     made = []
 
     def make(*args: Any, **kwargs: Any) -> Any:
         made.append(make_vec_env(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr(search_defaults, "make_vec_env", make)
+    monkeypatch.setattr(runs, "make_vec_env", make)
     train(Run("TDAC", "Pendulum-v1", 1, 0), timesteps=64)
     assert [(env.num_envs, env.render_mode) for env in made] == [(1, None), (20, None)]
 
 
-def test_check_trains_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_trains_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
     out = tmp_path / "defaults.csv"
-    small = ["--problems", "double-integrator", "--n-envs", "2", "--timesteps", "64"]
-    main(["check", *small, "--seeds", "1", "--out", str(out)])
+    check = ["check", "--problems", "double-integrator", "--n-envs", "2", "--timesteps", "64"]
+    check += ["--out", str(out), "--seeds"]
+    call_main(search_defaults, *check, "1")
     first = pd.read_csv(out)
-    main(["check", *small, "--seeds", "2", "--out", str(out)])
+    assert "TDAC: IQM of the scores" in call_main(search_defaults, *check, "2")
     rows = pd.read_csv(out)
     assert list(rows["seed"]) == [0, 1]
     pd.testing.assert_frame_equal(rows.iloc[:1], first)
-    assert "TDAC: IQM of the scores" in capsys.readouterr().out
-    main(["check", *small, "--seeds", "1", "--out", str(out)])  # the table is of what is asked for
-    assert "| double-integrator | 2 | TDAC | 1 | 0 |" in capsys.readouterr().out
+    printed = call_main(search_defaults, *check, "1")  # the table has only the runs asked for
+    assert first_row(printed) == ["double-integrator", "2", "TDAC", "1", "0"]
 
 
 def test_the_search_starts_from_the_constructors_defaults() -> None:
@@ -105,24 +114,18 @@ def test_the_search_starts_from_the_constructors_defaults() -> None:
 
 
 def test_one_problem_is_searched_as_often_as_it_is_named_from_the_given_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
-    threads = torch.get_num_threads()
-    study = ["--study", str(tmp_path / "study.log"), "--trials", "1", "--timesteps", "64"]
-    main(["search", "--problems", "coupled", "coupled", "--first", '{"gamma": 0.995}', *study])
-    torch.set_num_threads(threads)
-    assert "'0: coupled, 8': " in (said := capsys.readouterr().out) and "'1: coupled, 8': " in said
-    assert '"n_steps": 4, "gamma": 0.995' in said
+    search = ["search", "--problems", "coupled", "coupled", "--first", '{"gamma": 0.995}']
+    search += ["--study", str(tmp_path / "study.log"), "--trials", "1", "--timesteps", "64"]
+    printed = call_main(search_defaults, *search)
+    assert "'0: coupled, 8': " in printed and "'1: coupled, 8': " in printed
+    assert '"n_steps": 4, "gamma": 0.995' in printed
 
 
-def test_search_goes_on_with_its_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    threads = torch.get_num_threads()
+def test_search_goes_on_with_its_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_defaults, "SEARCHED", [("CartPole-v1", 2), ("coupled", 1)])
-    for _ in range(2):
-        study = ["--study", str(tmp_path / "study.log")]
-        main(["search", "--trials", "1", "--timesteps", "64", *study])
-    torch.set_num_threads(threads)
-    trials = [line for line in capsys.readouterr().out.splitlines() if "learning_rate" in line]
-    assert len(trials) == 1 + 2  # of the first call and of the second
+    search = ["search", "--trials", "1", "--timesteps", "64"]
+    search += ["--study", str(tmp_path / "study.log")]
+    printed = [call_main(search_defaults, *search) for _ in range(2)]
+    assert [text.count('"learning_rate"') for text in printed] == [1, 2]

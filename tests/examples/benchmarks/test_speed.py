@@ -1,33 +1,35 @@
-"""The benchmark's contenders take turns, its ratios are those of one round, and it writes files."""
+"""Contenders take turns, ratios are of times in one round, and results go to files."""
 
-import subprocess
+import inspect
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import benchmark_contenders
 import gymnasium as gym
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
-from benchmark_contenders import Contender, Setting, build
-from benchmark_measure import measure, summarize
-from benchmark_profile import RULES, measure_profile, part_of, sample
-from benchmark_speed import compare, parse, sweep
+import speed_contenders
+import speed_measure
+import stable_baselines3
 from gymnasium import spaces
+from speed import compare, parse, sweep
+from speed_contenders import EQUAL_WORK, Contender, Setting, build
+from speed_measure import measure, measure_memory, summarize
+from speed_profile import RULES, measure_profile, part_of, sample
 from stable_baselines3 import A2C
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 
+import sb3_tdac
 from sb3_tdac import TDAC
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 class FakeMachine:
-    """A clock that only its contenders move on, and that is as slow as it is told to be."""
+    """A clock that only its contenders move; ``slowness`` multiplies their times."""
 
     def __init__(self) -> None:
         self.now, self.slowness = 0.0, 1.0
@@ -58,7 +60,7 @@ def test_contenders_take_turns_and_each_round_starts_with_another(machine: FakeM
         ["TDAC", "bound", "A2C"],
         ["bound", "A2C", "TDAC"],
     ]
-    # before them each has run, and gone on until its turn of 10 steps was known: 1 + 2 + 4 + 8
+    # before them each ran until the length of its turn, 10 steps, was known: 1 + 2 + 4 + 8
     assert machine.calls[:-9] == ["A2C"] * 4 + ["TDAC"] * 4 + ["bound"] * 4
 
 
@@ -86,8 +88,8 @@ def test_speed_and_share_are_ratios_of_known_costs(machine: FakeMachine) -> None
 
 
 def test_a_slow_round_changes_no_ratio() -> None:
-    # the machine is 1, 3 and 10 times as slow in the three rounds; the quartiles show the ratios'
-    # spread over the rounds, 4, 4 and 5, and not that of the times
+    # the machine is 1, 3 and 10 times as slow in the three rounds; the quartiles are of the ratios
+    # 4, 4 and 5, not of the times
     times = pd.DataFrame(
         [
             {"contender": name, "round": number, "us": us * slowness}
@@ -103,7 +105,7 @@ def test_a_slow_round_changes_no_ratio() -> None:
 def test_comparison_writes_a_row_for_each_contender_and_a_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark_contenders, "PPO_ROLLOUT", 256)
+    monkeypatch.setattr(speed_contenders, "PPO_ROLLOUT", 256)
     compare([Setting("CartPole-v1", 32, 2)], rounds=1, seconds=0.01, out=tmp_path)
     rows = pd.read_csv(tmp_path / "speed.csv").set_index("contender")
     assert rows.speed["A2C"] == 1.0
@@ -113,10 +115,12 @@ def test_comparison_writes_a_row_for_each_contender_and_a_picture(
     assert {"TDAC fast, equal work", "TDAC general, defaults", "PPO"} <= {*rows.index}
     text = (tmp_path / "speed.md").read_text()
     assert text.strip() in capsys.readouterr().out
-    assert "| CartPole-v1 32x2 | 1.00 (1.00 to 1.00) |" in text and "torch 2" in text
+    assert re.search(r"\| CartPole-v1 32x2 +\| 1.00 \(1.00 to 1.00\) +\|", text)
+    assert "torch 2" in text
     assert matplotlib.image.imread(tmp_path / "speed.png").std() > 0
 
 
+@pytest.mark.serial
 def test_sweep_varies_its_number_and_writes_a_row_for_each_value(tmp_path: Path) -> None:
     base = Setting("CartPole-v1", 2, 2)
     sweep(base, "n_envs", [1, 32], rounds=3, seconds=0.02, out=tmp_path)
@@ -141,7 +145,7 @@ def test_contender_without_its_module_is_left_out_with_a_line(
 
 
 def collect_rollouts(seconds: float) -> None:
-    """Busy for some CPU time, under a name that the profile has a rule for."""
+    """Uses some CPU time; the profile has a rule for this name."""
     end = time.process_time() + seconds
     while time.process_time() < end:
         pass
@@ -154,13 +158,14 @@ def train(seconds: float) -> None:
         pass
 
 
+@pytest.mark.serial
 def test_samples_are_shared_out_as_the_cpu_time_is() -> None:
     def run(steps: int) -> None:
         collect_rollouts(0.45 * steps)
         train(0.15 * steps)
 
     nanoseconds = sample(Contender(run), 1)
-    # one sample in 4 ms or less: 150 or more, of which three quarters within 4 standard deviations
+    # one sample in 4 ms or less: 150 or more, three quarters of them within 4 standard deviations
     action = nanoseconds["action: forward, sampling, loop"] / nanoseconds.total()
     assert action == pytest.approx(0.75, abs=4 * (0.75 * 0.25 / 150) ** 0.5)
     assert set(nanoseconds) <= {part for _, _, part in RULES} | {"rest of learn()"}
@@ -168,7 +173,7 @@ def test_samples_are_shared_out_as_the_cpu_time_is() -> None:
 
 
 class Probe(gym.Env[np.ndarray, int]):
-    """Notes which part the profile takes its step for."""
+    """Notes the part of the profile to which its step belongs."""
 
     observation_space, action_space = spaces.Box(-1, 1, (1,)), spaces.Discrete(2)
 
@@ -194,22 +199,28 @@ def test_a_stack_belongs_to_its_innermost_part(algorithm: type[BaseAlgorithm]) -
     assert part_of(sys._getframe()) == "rest of learn()"  # no algorithm in this stack
 
 
+def test_every_function_of_a_rule_exists() -> None:
+    packages = [Path(inspect.getfile(module)).parent for module in (sb3_tdac, stable_baselines3)]
+    sources = "".join(path.read_text() for package in packages for path in package.rglob("*.py"))
+    functions = {name for _, name, _ in RULES} - {"", "backward"}  # torch's
+    assert {name for name in functions if f"def {name}(" not in sources} == set()
+
+
 def test_profile_has_a_column_for_each_model_and_their_sums() -> None:
-    table = measure_profile(Setting("CartPole-v1", 2, 5), rounds=1, seconds=0.2)
-    parts = table.set_index(table.columns[0])
+    parts = measure_profile(Setting("CartPole-v1", 2, 5), rounds=1, seconds=0.2)
     assert [*parts.columns] == ["A2C", "TDAC fast, equal work", "TDAC general, equal work"]
     sums = parts.drop("sum").sum()
     assert parts.loc["sum"].to_numpy() == pytest.approx(sums.to_numpy(), abs=0.05 * len(parts))
     assert (parts.loc["action: forward, sampling, loop"] > 0).all()
 
 
-def test_trained_model_takes_memory_of_its_own() -> None:
+def test_trained_model_takes_memory_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     # two networks of two layers with 64 units, their gradients and moments: at least 4 * 36 kB;
     # less than the 90 MB that the first optimizer of a process imports
-    name, setting = "TDAC general, equal work", ("Pendulum-v1", "2", "5")
-    command = [sys.executable, str(EXAMPLES / "benchmark_memory.py"), name, *setting, "10"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert 1e5 < int(done.stdout) < 6e7
+    name = "TDAC general, equal work"
+    monkeypatch.setattr(speed_measure, "IN_MEMORY", {name: EQUAL_WORK[name]})
+    table = measure_memory(Setting("Pendulum-v1", 2, 5), steps=10, processes=1)
+    assert 0.1 < table.loc[name, "median"] < 60
 
 
 @pytest.mark.parametrize(
@@ -221,8 +232,12 @@ def test_trained_model_takes_memory_of_its_own() -> None:
     ],
 )
 def test_bad_arguments_are_refused_by_name(
-    arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    error: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["speed.py", *arguments])
     with pytest.raises(SystemExit):
-        parse(arguments)
+        parse()
     assert error in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """The ablation changes one thing at a time, covers every open choice, and counts every run."""
 
 import math
-import sys
 from pathlib import Path
 
 import ablation
@@ -13,32 +12,27 @@ from ablation_variants import (
     ALTERNATIVES,
     DEFAULTS,
     RECIPE,
-    ClippedActions,
     LimitIsEnd,
     applies,
     arguments,
+    clip_stored_actions,
     variants,
 )
+from helpers.scripts import call_main
 from stable_baselines3.common.env_util import make_vec_env
 from torch import nn, optim
 
 from sb3_tdac import TDAC, TEXTBOOK
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 OPTIONS = "--problems CartPole-v1 double-integrator --seeds 2 --timesteps 40".split()
 OPTIONS += ["--variants", "critic_first=False", "scale_actions=False", "recipe"]
-
-
-def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["ablation.py", *OPTIONS, "--out", str(folder), *options])
-    ablation.main()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ablation")
-    with pytest.MonkeyPatch.context() as patch:
-        run(patch, folder)
+    call_main(ablation, *OPTIONS, "--out", str(folder))
     return folder
 
 
@@ -88,14 +82,16 @@ def test_a_wrapped_time_limit_is_an_end() -> None:
 def test_clipped_actions_are_those_of_the_environment(scale_actions: bool) -> None:
     kwargs = dict(std_bounds=(5.0, math.inf), std_init=6.0, scale_actions=scale_actions)
     actions = {}
-    for algorithm in (TDAC, ClippedActions):
+    for clipped in (False, True):
         env = make_vec_env("Pendulum-v1", 4, seed=0)
-        model = algorithm("MlpPolicy", env, n_steps=8, seed=0, policy_kwargs=kwargs)
+        model = TDAC("MlpPolicy", env, n_steps=8, seed=0, policy_kwargs=kwargs)
+        if clipped:
+            clip_stored_actions(model)
         model.learn(32)
-        actions[algorithm] = model.rollout_buffer.actions.copy()
+        actions[clipped] = model.rollout_buffer.actions.copy()
     bound = 1.0 if scale_actions else 2.0
-    assert np.abs(actions[TDAC]).max() > bound
-    assert np.abs(actions[ClippedActions]).max() == bound
+    assert np.abs(actions[False]).max() > bound
+    np.testing.assert_array_equal(actions[True], np.clip(actions[False], -bound, bound))
 
 
 def test_changes_of_the_gaussian_are_left_out_where_actions_are_discrete() -> None:
@@ -122,12 +118,9 @@ def test_every_run_is_a_line_and_every_variant_a_row(folder: Path) -> None:
     assert (folder / "ablation.png").stat().st_size > 10_000
 
 
-def test_only_missing_runs_are_trained(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_missing_runs_are_trained(folder: Path) -> None:
     before = (folder / "ablation.csv").read_text()
-    run(monkeypatch, folder)
-    assert "14 of 14 runs" in capsys.readouterr().out
+    assert "14 of 14 runs" in call_main(ablation, *OPTIONS, "--out", str(folder))
     assert (folder / "ablation.csv").read_text() == before
 
 

@@ -1,13 +1,20 @@
-"""How the benchmarks measure: CPU time, contenders interleaved, medians of ratios."""
+"""Measures CPU time and memory of the contenders."""
 
+import gc
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
-from benchmark_contenders import Contender
+import psutil
+import torch
+from speed_contenders import EQUAL_WORK, Contender, Setting, bound, make_env
+from tqdm import tqdm
 
-#: The contender that all are compared with, and the one that spends no time on learning.
+#: All speeds are ratios to the reference. The bound spends no time on learning.
 REFERENCE, BOUND = "A2C", "bound"
+IN_MEMORY = EQUAL_WORK | {"environments only": bound}
 
 
 def cpu_seconds(contender: Contender, steps: int) -> float:
@@ -18,7 +25,7 @@ def cpu_seconds(contender: Contender, steps: int) -> float:
 
 
 def warm_up(contender: Contender, seconds: float) -> int:
-    """Run a contender until it is as fast as it gets, and find how much it does in a given time.
+    """Run a contender until its speed is stable, and find how many steps it does in a given time.
 
     :param contender: what to run
     :param seconds: CPU time of a turn
@@ -31,9 +38,9 @@ def warm_up(contender: Contender, seconds: float) -> int:
 
 
 def measure(contenders: dict[str, Contender], rounds: int, seconds: float) -> pd.DataFrame:
-    """Let all contenders take turns, each round starting with another one.
+    """Run all contenders in turns; each round starts with another contender.
 
-    A busy machine slows down all contenders of a round, and so leaves their ratios as they are.
+    A busy machine slows down all contenders of a round, so their ratios stay the same.
 
     :param contenders: what to run
     :param rounds: turns of each contender
@@ -56,8 +63,8 @@ def summarize(times: pd.DataFrame) -> pd.DataFrame:
 
     :param times: what ``measure`` returned
     :return: ``us``, ``speed`` (A2C's time over the contender's in the same round, with its
-        quartiles ``speed_q25`` and ``speed_q75``) and ``share`` (the bound's time over it; NaN
-        where the bound did not run)
+        quartiles ``speed_q25`` and ``speed_q75``) and ``share`` (the bound's time over the
+        contender's; NaN where the bound did not run)
     """
     by_round = times.pivot(index="round", columns="contender", values="us")
     by_round = by_round[list(dict.fromkeys(times.contender))]
@@ -71,3 +78,35 @@ def summarize(times: pd.DataFrame) -> pd.DataFrame:
         "share": by_round.rdiv(bound, axis="index").median(),
     }
     return pd.DataFrame(columns).reset_index()
+
+
+def added_bytes(name: str, setting: Setting, steps: int) -> int:
+    """Resident memory that a contender adds after all imports and its environments.
+
+    :param name: contender
+    :param setting: environments and sizes
+    :param steps: vectorised steps
+    """
+    torch.set_num_threads(1)
+    make_env(setting).reset()
+    # The first step of the first optimizer imports torch's compiler, some 90 MB
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.sum().backward()
+    for optimizer in (torch.optim.Adam([parameter], fused=True), torch.optim.RMSprop([parameter])):
+        optimizer.step()
+    gc.collect()
+    before = psutil.Process().memory_info().rss
+    contender = IN_MEMORY[name](setting)
+    contender.run(steps)
+    return psutil.Process().memory_info().rss - before
+
+
+def measure_memory(setting: Setting, steps: int, processes: int) -> pd.DataFrame:
+    """Median, minimum and maximum in MB over several new processes for each contender."""
+    rows = []
+    for name in tqdm([*IN_MEMORY] * processes, unit="process"):
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            added = process.submit(added_bytes, name, setting, steps).result()
+        rows.append({"contender": name, "MB": added / 1e6})
+    by_contender = pd.DataFrame(rows).groupby("contender", sort=False)["MB"]
+    return by_contender.agg(["median", "min", "max"]).round(2)
