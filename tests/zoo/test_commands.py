@@ -11,6 +11,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import yaml
+from helpers.zoo import error_line
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_tdac import TDAC
@@ -46,13 +47,6 @@ def runs(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What a failing command says; it must be one line."""
-    assert main(arguments) in (1, 2)
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.zoo import error_line
 from rliable import metrics
 from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_vec_env
@@ -55,14 +56,6 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What a failing command says last; it must be one line that names the command."""
-    assert main(arguments) in (1, 2)
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("sb3-tdac compare: error: ")
-    return line
 
 
 def table(text: str, title: str) -> dict[str, dict[str, str]]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.zoo import error_line
 from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
-from test_zoo_commands import error_line
+
 
 from sb3_tdac import TDAC
 from sb3_tdac.zoo.cli import main

@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 import pytest
 import yaml
+from helpers import postgres
 from optuna.trial import FrozenTrial, TrialState
 from rl_zoo3.exp_manager import ExperimentManager
 
