@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from sb3_tdac.zoo.comparison import SECONDS, STEPS, TABLE, Comparison
-from sb3_tdac.zoo.evaluation import EVAL_SEED
-from sb3_tdac.zoo.pictures import AGGREGATES, CURVES, IMPROVEMENT, curve_file
-from sb3_tdac.zoo.runs import DETERMINISTIC, STOCHASTIC
-from sb3_tdac.zoo.scores import RANDOM_EPISODES
-from sb3_tdac.zoo.statistics import (
+import pandas as pd
+
+from sb3_tdac.zoo.compare.comparison import SECONDS, STEPS, TABLE, Comparison
+from sb3_tdac.zoo.compare.pictures import AGGREGATES, CURVES, IMPROVEMENT, curve_file
+from sb3_tdac.zoo.compare.runs import DETERMINISTIC, EVAL_SEED, STOCHASTIC
+from sb3_tdac.zoo.compare.scores import RANDOM_EPISODES
+from sb3_tdac.zoo.compare.statistics import (
     METRICS,
     RESAMPLES,
     Estimate,
@@ -25,20 +26,19 @@ TITLES = {STEPS: "At equal steps", SECONDS: "At equal training time"}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table of Markdown.
+    """Write a Markdown table.
 
     >>> print(table(["a", "b"], [[1, "x"]]))
     | a | b |
-    |---|---|
+    |-----|-----|
     | 1 | x |
     """
-    lines = [head, *rows]
-    texts = ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
-    return "\n".join([texts[0], "|" + "---|" * len(head), *texts[1:]])
+    cells = pd.DataFrame(rows, columns=head, dtype=str)
+    return str(cells.to_markdown(index=False, disable_numparse=True, stralign=None))
 
 
 def show(found: Estimate, digits: int = 3) -> str:
-    """An estimate with its interval.
+    """Write an estimate with its interval.
 
     >>> show(Estimate(0.5, 0.25, 1.0)), show(Estimate(0.5, math.nan, math.nan), 1)
     ('0.500 (0.250 … 1.000)', '0.5')
@@ -49,7 +49,7 @@ def show(found: Estimate, digits: int = 3) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Settings, statistics of all environments, results of each, ranges, and configurations.
+    """Write settings, statistics of all environments, results of each, ranges and configurations.
 
     :param comparison: comparison
     :return: text
@@ -81,7 +81,7 @@ def _settings(comparison: Comparison) -> str:
         "Every algorithm is evaluated after the same steps (0 is before training), each time in "
         f"the same {episodes} episodes (seeds {EVAL_SEED} to {EVAL_SEED + episodes - 1}), with "
         "deterministic and with sampled (*stochastic*) actions; the last time is after training, "
-        "which a last rollout may take beyond the last step (*steps trained*).",
+        "which ends with a whole rollout, maybe beyond the last step (*steps trained*).",
         f"Intervals: 95 %, percentiles of {RESAMPLES} stratified bootstrap resamples over seeds. "
         "Seconds are CPU time of training without evaluations, of one process with one thread.",
     ]
@@ -92,14 +92,14 @@ def _settings(comparison: Comparison) -> str:
 
 
 def _note(comparison: Comparison, clock: str) -> str:
-    """What is equal, and what the statistics of all environments leave out."""
+    """Say what is equal, and which environments the statistics leave out."""
     ours = comparison.reference
     text = "After the steps of each environment, deterministic: mean ± std (seeds)."
     if clock == SECONDS:
         text = (
-            f"Time of an environment: in which the median seed of {ours} took all steps. {ours} "
+            f"Time of an environment: what the median seed of {ours} needed for all steps. {ours} "
             "counts with its last evaluation, others with their last one before that time, "
-            "deterministic: mean ± std (mean steps of it)."
+            "deterministic: mean ± std (mean steps of that evaluation)."
         )
     for env in comparison.envs:
         lacking = [algo for algo in comparison.algos if not comparison.n_seeds(env, algo)]
@@ -109,7 +109,7 @@ def _note(comparison: Comparison, clock: str) -> str:
 
 
 def _overview(comparison: Comparison, clock: str) -> str:
-    """Mean returns of all, one row for each environment."""
+    """Write the mean returns of all contenders, one row for each environment."""
     rows, unit = comparison.at(clock=clock), {STEPS: "steps", SECONDS: "seconds"}[clock]
     lines = []
     for env in comparison.envs:
@@ -125,6 +125,7 @@ def _overview(comparison: Comparison, clock: str) -> str:
 
 
 def _results(comparison: Comparison, env: str) -> str:
+    """Write the results on one environment, one row for each contender."""
     threshold = comparison.thresholds[env]
     goal = "-" if threshold is None else f"{threshold:g}"
     head = ["algorithm", "seeds", "deterministic: mean ± std", "IQM", "stochastic: mean ± std"]
@@ -140,7 +141,7 @@ def _results(comparison: Comparison, env: str) -> str:
 def _result(
     comparison: Comparison, env: str, algo: str, threshold: float | None, width: int
 ) -> list[object]:
-    """The row of a contender."""
+    """Write the row of one contender."""
     n_seeds = comparison.n_seeds(env, algo)
     asked = len(comparison.seeds.get(env, {}).get(algo, [])) or n_seeds
     cells: list[object] = [algo, n_seeds if asked == n_seeds else f"{n_seeds} of {asked}"]
@@ -173,7 +174,7 @@ def _aggregates(comparison: Comparison, clock: str) -> str:
     return (
         table(["algorithm", "actions", "runs", *METRICS], rows)
         + f"\n\nNormalised scores on {len(comparison.common)} of {len(comparison.envs)} "
-        "environments, which count alike."
+        "environments, with equal weight."
     )
 
 
@@ -189,8 +190,8 @@ def _improvement(comparison: Comparison, clock: str) -> str:
     head += [f"{name} above, {mode}" for mode in MODES for name in ("mean", "IQM")]
     return (
         table(["", *head], rows)
-        + "\n\nThe probability that a run of the one ends above a run of the other, averaged over "
-        "environments, and the number of environments where its mean or IQM is above."
+        + "\n\nThe probability that a run of the first ends above a run of the second, averaged "
+        "over environments, and the number of environments where its mean or IQM is above."
     )
 
 
@@ -207,8 +208,8 @@ def _ranges(comparison: Comparison) -> str:
     ]
     return (
         table(["environment", "random policy", "score 0", "score 1", "origin of score 1"], rows)
-        + f"\n\nThe random policy's is the mean return of {RANDOM_EPISODES} episodes "
-        f"(`python -m sb3_tdac.zoo.scores`). All evaluations: `{TABLE}`."
+        + f"\n\nRandom policy: mean return of {RANDOM_EPISODES} episodes "
+        f"(`python -m sb3_tdac.zoo.compare.scores`). All evaluations: `{TABLE}`."
     )
 
 
