@@ -13,10 +13,9 @@ from helpers.zoo import error_line
 from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
-
 from sb3_tdac import TDAC
 from sb3_tdac.zoo.cli import main
-from sb3_tdac.zoo.resume import newest
+from sb3_tdac.zoo.run_files import newest_model
 
 ENV = "CartPole-v1"
 RUN = Path("logs") / "tdac" / f"{ENV}_1"
@@ -164,7 +163,7 @@ def test_a_model_without_its_own_statistics_is_passed_over(here: Path) -> None:
         if content is not None:
             statistics.write_bytes(content)
         with pytest.warns(UserWarning, match=f"best_model.zip is not resumed from: .* is {why}"):
-            assert newest(RUN)[0].name == "rl_model_320_steps.zip"
+            assert newest_model(RUN)[0].name == "rl_model_320_steps.zip"
     with pytest.warns(UserWarning, match=why):
         assert len(resume()) == 20  # with the statistics of that checkpoint
     assert pickle.loads(statistics.read_bytes()).obs_rms.count == pytest.approx(964)
@@ -177,7 +176,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     status, first = train(KeyboardInterrupt(), 512)
     assert status == 0
     out = capsys.readouterr().out
-    assert f"Stopped after 512 of 960 steps: sb3-tdac train --resume {RUN} goes on" in out
+    assert f"Stopped after 512 of 960 steps: to continue, sb3-tdac train --resume {RUN}" in out
     assert TDAC.load(RUN / f"{ENV}.zip").num_timesteps == 512
     assert first + resume() == pytest.approx([1 - 32 * k / 960 for k in range(1, 31) if k != 16])
 
@@ -237,7 +236,7 @@ def test_what_cannot_be_resumed_is_said_in_one_line(
         return error_line(capsys, "train", "--resume", str(run), *more)
 
     assert "logs is no run of sb3-tdac train" in line("logs")
-    assert "--resume takes the run's own options: remove -n 5" in line(RUN, "-n", "5")
+    assert "--resume uses the run's own options: remove -n 5" in line(RUN, "-n", "5")
     resume()
     assert f"{RUN} is complete: 960 of 960 steps" in line(RUN)
     for path in RUN.glob("*.zip"):
@@ -245,4 +244,4 @@ def test_what_cannot_be_resumed_is_said_in_one_line(
     assert f"there is no whole model in {RUN}: start anew, with --save-freq" in line(RUN)
     arguments = RUN / ENV / "args.yml"
     arguments.write_text(arguments.read_text().replace("- tdac", "- ppo"))
-    assert f"{RUN} is a run of ppo: only those of tdac can be resumed" in line(RUN)
+    assert f"{RUN} is a run of ppo: only runs of tdac can be resumed" in line(RUN)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -22,10 +23,9 @@ from sb3_tdac.zoo.compare.runs import (
     EvaluationRow,
     Run,
 )
-from sb3_tdac.zoo.compare.statistics import Floats
 
 
-def clocks() -> Floats:
+def clocks() -> NDArray[np.float64]:
     """Read the wall clock and the CPU time of this process, which others do not lengthen.
 
     rl_zoo3 steps all environments in the process that trains, so its CPU time is all there is.
@@ -82,7 +82,7 @@ class Evaluation(BaseCallback):
         """
         self.evaluate(model, [*self.due, self.run.steps[-1]], self.spent)
 
-    def evaluate(self, model: BaseAlgorithm, steps: list[int], spent: Floats) -> None:
+    def evaluate(self, model: BaseAlgorithm, steps: list[int], spent: NDArray[np.float64]) -> None:
         """Write the returns of all episodes, with deterministic and with sampled actions.
 
         :param model: agent

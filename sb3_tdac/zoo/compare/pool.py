@@ -1,6 +1,6 @@
 """The pool of worker processes that train the runs of a comparison."""
 
-import time
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
 from sb3_tdac.zoo.compare.runs import DETERMINISTIC, LOG, Run
@@ -35,7 +35,7 @@ class Pool:
                 while waiting or self.processes:
                     while waiting and len(self.processes) < self.workers:
                         self._start(waiting.pop(0))
-                    time.sleep(PAUSE)
+                    wait([process.sentinel for _, process in self.processes], timeout=PAUSE)
                     self._collect(progress)
                     running = [run for run, _ in self.processes]
                     done = self.ended + sum(len(run.evaluations()) for run in running)

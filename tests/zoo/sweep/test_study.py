@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from sb3_tdac.zoo.study import (
+from sb3_tdac.zoo.sweep.study import (
     ERROR,
     MAX_RETRIES,
     ORPHAN_AGE,
