@@ -27,7 +27,8 @@ def new_process(work: Callable[..., None], *args: object) -> BaseProcess:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn").Process(target=work, args=args)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([work.__module__, "rl_zoo3.train"])
+    # The first optimizer of a process would import torch._dynamo, which takes a second.
+    context.set_forkserver_preload([work.__module__, "rl_zoo3.train", "torch._dynamo"])
     return context.Process(target=work, args=args)
 
 

@@ -1,5 +1,6 @@
 """``sb3-tdac train --resume RUN`` ends a run as if it had not been interrupted."""
 
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -181,10 +182,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert first + resume() == pytest.approx([1 - 32 * k / 960 for k in range(1, 31) if k != 16])
 
 
+@pytest.mark.serial
 def test_ctrl_c_saves_before_the_environments_are_closed_though_it_ended_their_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A ``close`` that hangs would come too late; that of a ``SubprocVecEnv`` fails."""
+    """A ``close`` that hangs would come too late; the one of a ``SubprocVecEnv`` fails."""
 
     def interrupt(model: TDAC) -> None:
         if model.num_timesteps >= at:
@@ -198,6 +200,7 @@ def test_ctrl_c_saves_before_the_environments_are_closed_though_it_ended_their_p
         was_saved.append((RUN / f"{ENV}.zip").exists())
         close_of_sb3(env)
 
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["rl_zoo3.train"])
     error: BaseException = KeyboardInterrupt()
     was_saved: list[bool] = []
     close_of_sb3 = SubprocVecEnv.close

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,28 +30,41 @@ def test_an_ended_run_without_evaluations_is_a_failure_and_others_go_on(
     assert "Pendulum-v1 is not in the aggregates: no run of dqn-defaults finished" in text
 
 
-@pytest.mark.serial
-@pytest.mark.parametrize(("ended_by", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_no_child_outlives_its_parent(here: Path, ended_by: signal.Signals, status: int) -> None:
-    command = [sys.executable, "-m", "sb3_tdac.zoo", "compare"]
-    command += "--env CartPole-v1 --algos tdac --out x -n 2000000 --eval-freq 500".split()
-    command += "--seeds 1 --workers 1".split()
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    evaluations = here / "x" / "tdac" / "CartPole-v1_1" / "evaluations.jsonl"
-    try:
-        deadline = time.monotonic() + 60
-        while not evaluations.is_file() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if ended_by == signal.SIGINT:  # which reaches all processes of a terminal
-            os.killpg(process.pid, ended_by)
-        else:
-            process.kill()
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == status
-        assert errors == ("sb3-tdac compare: error: interrupted\n" if status > 0 else "")
-        size = evaluations.stat().st_size
-        time.sleep(1)
-        assert evaluations.stat().st_size == size > 0
-    finally:
+@pytest.fixture(scope="module")
+def parents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, subprocess.Popen[str]]]:
+    """For each signal a comparison that trains, started together."""
+    command = [sys.executable, "-m", "sb3_tdac.zoo", "compare", "--env", "CartPole-v1"]
+    command += "--algos tdac --seeds 1 --workers 1 -n 2000000 --eval-freq 500 --out".split()
+    processes = {}
+    for number in (signal.SIGINT, signal.SIGKILL):
+        out = tmp_path_factory.mktemp("out")
+        processes[number] = subprocess.Popen(
+            [*command, str(out)], stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    yield processes
+    for process in processes.values():
         with contextlib.suppress(ProcessLookupError):  # where the test passes none is left
             os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize(("ended_by", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_no_child_outlives_its_parent(
+    parents: dict[int, subprocess.Popen[str]], ended_by: signal.Signals, status: int
+) -> None:
+    process = parents[ended_by]
+    assert isinstance(process.args, list)
+    evaluations = Path(process.args[-1]) / "tdac" / "CartPole-v1_1" / "evaluations.jsonl"
+    deadline = time.monotonic() + 60
+    while not evaluations.is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if ended_by == signal.SIGINT:  # which reaches all processes of a terminal
+        os.killpg(process.pid, ended_by)
+    else:
+        process.kill()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert errors == ("sb3-tdac compare: error: interrupted\n" if status > 0 else "")
+    size = evaluations.stat().st_size
+    time.sleep(1)
+    assert evaluations.stat().st_size == size > 0
