@@ -43,8 +43,6 @@ def configurations() -> Path:
 def check_key(key: str, algorithm: type[BaseAlgorithm], where: str) -> None:
     """Check that rl_zoo3 or the algorithm takes a key of a configuration.
 
-    :param key: key
-    :param algorithm: algorithm
     :param where: name of the configuration, for the message
     :raises ValueError: if neither takes it
     """
@@ -57,7 +55,6 @@ def check_key(key: str, algorithm: type[BaseAlgorithm], where: str) -> None:
 def schedule(value: object) -> object:
     """Convert ``"constant_7e-4"`` and ``"7e-4"``, which YAML reads as a string, to a number.
 
-    :param value: of a configuration
     :return: the number, or any other value unchanged
 
     >>> schedule("constant_7e-4"), schedule("lin_7e-4")
@@ -70,21 +67,14 @@ def schedule(value: object) -> object:
 
 
 def close(env: VecEnv) -> None:
-    """Close environments, also if Ctrl-C has ended some of their processes.
-
-    :param env: environments
-    """
+    """Close environments, also if Ctrl-C has ended some of their processes."""
     forget_replies(env)
     with suppress(EOFError, OSError):
         env.close()
 
 
 def resumable(callback: BaseCallback) -> BaseCallback:
-    """Replace SB3's checkpoints by ours, which training can be resumed from.
-
-    :param callback: any callback
-    :return: ours, or another callback unchanged
-    """
+    """Replace SB3's checkpoints by ours, which training can be resumed from."""
     if not isinstance(callback, callbacks.CheckpointCallback):
         return callback
     names = ("save_freq", "save_path", "name_prefix", "verbose")
@@ -147,10 +137,7 @@ class ZooManager(ExperimentManager):
             self.callbacks[n_specified:] = map(resumable, self.callbacks[n_specified:])
 
     def learn(self, model: BaseAlgorithm) -> None:
-        """Train, and say how to continue if the training was stopped.
-
-        :param model: to train
-        """
+        """Train, and say how to continue if the training was stopped."""
         assert model.env is not None
         # rl_zoo3 closes the environments before it saves the model, which may fail or hang.
         unclosed = SimpleNamespace(close=lambda: None)
@@ -169,17 +156,11 @@ class ZooManager(ExperimentManager):
             )
 
     def learn_method(self, model: BaseAlgorithm) -> Callable[..., object]:
-        """Choose the method of a model that trains it.
-
-        :param model: to train
-        """
+        """Choose the method of a model that trains it."""
         return model.learn
 
     def save_trained_model(self, model: BaseAlgorithm) -> None:
-        """Save the model, then close the environments.
-
-        :param model: to save
-        """
+        """Save the model, then close the environments."""
         super().save_trained_model(model)
         assert model.env is not None
         close(model.env)
@@ -193,7 +174,6 @@ class ZooManager(ExperimentManager):
         :param study_name: name of its study
         :param trial_id: its number; ``None``: the best one's
         :param convert: return arguments of the algorithm instead of what was drawn
-        :return: hyperparameters
         :raises ValueError: if there is no such study or trial, or it is another algorithm's
         """
         with opened(storage) as opened_storage:

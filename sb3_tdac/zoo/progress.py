@@ -34,9 +34,6 @@ class ProgressDisplay(Progress):
         self.update(self.task, completed=completed, text=text)
 
     def end_job(self, line: str) -> None:
-        """Print a line about a job that has ended, above the bar.
-
-        :param line: text
-        """
+        """Print a line about a job that has ended, above the bar."""
         self.n_ended += 1
         print(f"{self.n_ended}/{self.n_jobs}: {line}", flush=True)

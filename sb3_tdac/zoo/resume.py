@@ -28,7 +28,6 @@ from sb3_tdac.zoo.run_files import cut_monitor, newest_model, restore_evaluation
 class ResumingManager(ZooManager):
     """Manages a run that was interrupted.
 
-    :param run: its folder
     :param checkpoint: file to continue from
     :param settings: plain settings of that file
     :param args: of rl_zoo3's manager
@@ -87,10 +86,7 @@ class ResumingManager(ZooManager):
         return results
 
     def learn_method(self, model: BaseAlgorithm) -> Callable[..., object]:
-        """Choose ``resume``, which trains for the steps that are left.
-
-        :param model: to train
-        """
+        """Choose ``resume``, which trains for the steps that are left."""
         assert isinstance(model, TDAC)
         return lambda n_timesteps, **options: model.resume(**options)
 
@@ -101,7 +97,6 @@ class ResumingManager(ZooManager):
 def resume(run: Path) -> None:
     """Continue an interrupted run to its planned end.
 
-    :param run: its folder
     :raises ValueError: if it is no run of TDAC, or it is complete
     """
     arguments = read_arguments(run)

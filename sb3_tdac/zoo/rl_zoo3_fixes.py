@@ -34,7 +34,6 @@ def call_child(command: list[str], **options: Any) -> int:
 
     :param command: ``python``, its script or module, and the arguments
     :param options: of ``subprocess.call``
-    :return: exit status
     """
     match command:
         case ["python", "enjoy.py", *arguments]:  # a script that an installed rl_zoo3 does not have

@@ -58,7 +58,6 @@ def check_statistics(path: Path, steps: int) -> None:
 
     rl_zoo3 writes them after the model and in place, so a killed run may have older ones.
 
-    :param path: their file
     :param steps: steps that the model was trained for
     :raises ValueError: if they are missing, damaged, or an earlier model's
     """

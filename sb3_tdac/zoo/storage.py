@@ -26,7 +26,6 @@ def opened(url: str, on_stale: OnStale | None = None) -> Iterator[BaseStorage]:
 
     :param url: a journal file (``*.log``) or a database URL (``sqlite:///``, ``postgresql://``)
     :param on_stale: called for each stale trial of a database, after it was marked as failed
-    :return: storage
     :raises ValueError: if it cannot be reached
     """
     if url.endswith(".log"):
@@ -45,7 +44,17 @@ def opened(url: str, on_stale: OnStale | None = None) -> Iterator[BaseStorage]:
 
 def _connect(url: str, on_stale: OnStale | None, attempts: int = 3) -> RDBStorage:
     try:
-        return _open_database(url, on_stale)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return RDBStorage(
+                re.sub("^postgres://", "postgresql://", url),
+                engine_kwargs={"connect_args": {"timeout": 60}}
+                if url.startswith("sqlite")
+                else None,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=on_stale,
+            )
     except DatabaseError as error:  # another machine may be creating the tables
         if attempts == 1:
             reason = str(error.orig).strip().splitlines()[0]
@@ -53,18 +62,3 @@ def _connect(url: str, on_stale: OnStale | None, attempts: int = 3) -> RDBStorag
             raise ValueError(f"storage {shown} failed: {reason}") from error
         time.sleep(0.5)
     return _connect(url, on_stale, attempts - 1)
-
-
-def _open_database(url: str, on_stale: OnStale | None) -> RDBStorage:
-    # SQLAlchemy before 2.1 takes psycopg2 for the bare name.
-    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
-    sqlite = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return RDBStorage(
-            url,
-            engine_kwargs=sqlite,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=on_stale,
-        )

@@ -19,7 +19,6 @@ PAUSE = 0.5
 def new_process(work: Callable[..., None], *args: object) -> BaseProcess:
     """Make a process of one thread, which is not started yet.
 
-    :param work: what it runs
     :param args: arguments of ``work``
     """
     os.environ["OMP_NUM_THREADS"] = "1"  # read by libraries of the processes, which inherit it
@@ -53,7 +52,6 @@ def become_worker(log: str) -> None:
 def on_signal(number: int, handler: Any) -> Iterator[None]:
     """Handle a signal in another way while a block runs.
 
-    :param number: of the signal
     :param handler: as of ``signal.signal``
     """
     before = signal.signal(number, handler)

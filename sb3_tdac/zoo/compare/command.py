@@ -44,7 +44,7 @@ def compare(options: list[str]) -> None:
         envs=args.env,
         commands=[shlex.join(["sb3-tdac", "compare", *options])],
         thresholds=dict(thresholds(args.threshold, args.env)),
-        seeds={env: {algo: [*_seeds(args)] for algo in args.algos} for env in args.env},
+        seeds={env: {algo: [*args.seeds] for algo in args.algos} for env in args.env},
         machines=[f"{platform.platform()}, {os.cpu_count()} CPUs"],
     )
     comparison.complete()
@@ -52,9 +52,8 @@ def compare(options: list[str]) -> None:
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are in {args.out}", flush=True)
     with sigterm_interrupts():
         failures = Pool(args.workers, args.gym_packages).train(missing)
-    finished = [run for run in runs if run.is_finished()]
-    comparison.add(finished)
-    if finished:
+    comparison.add(runs)
+    if not comparison.evaluations.empty:
         _write(comparison, args.out)
     if failures:
         reasons = "; ".join(f"{run}: {why}" for run, why in failures)
@@ -76,7 +75,6 @@ def thresholds(words: list[str], envs: list[str]) -> dict[str, float]:
     """Parse the returns to reach.
 
     :param words: a number, or ``ENV=NUMBER`` for each environment
-    :param envs: environments
     :return: return to reach of each environment that is named
     :raises ValueError: if a word is no number, or names no environment
     """
@@ -165,6 +163,7 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             parser.error(f"--{option.replace('_', '-')} is needed, or --from")
     if args.first_seed < 0:
         parser.error(f"argument --first-seed: must be at least 0, got {args.first_seed}")
+    args.seeds = range(args.first_seed, args.first_seed + args.seeds)
     args.eval_freq = args.eval_freq or max(1, args.n_timesteps // 10)
     args.algos = args.algos or [ALGO, "a2c", "ppo"]
     args.out = args.out or Path("logs") / "compare" / f"{args.n_timesteps}_steps"
@@ -176,10 +175,6 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"{what} {name!r} is named twice")
-
-
-def _seeds(args: argparse.Namespace) -> range:
-    return range(args.first_seed, args.first_seed + args.seeds)
 
 
 def _runs(args: argparse.Namespace) -> list[Run]:
@@ -200,7 +195,7 @@ def _runs(args: argparse.Namespace) -> list[Run]:
             }
     return [
         Run(args.out, env, algo, seed, settings[env, algo])
-        for seed in _seeds(args)
+        for seed in args.seeds
         for env in args.env
         for algo in args.algos
     ]

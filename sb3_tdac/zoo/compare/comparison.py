@@ -61,12 +61,9 @@ class Comparison:
         return self.algos[0]
 
     def add(self, runs: list[Run]) -> None:
-        """Read the evaluations of finished runs.
-
-        :param runs: runs
-        """
+        """Read the evaluations of the finished runs."""
         rows = []
-        for run in runs:
+        for run in filter(Run.has_ended, runs):
             self.settings.setdefault(run.env, {})[run.algo] = run.settings
             if run.used_versions() not in self.versions:
                 self.versions.append(run.used_versions())
@@ -80,6 +77,10 @@ class Comparison:
         """The steps after which an environment was evaluated; the last time is after training."""
         found = self.evaluations
         return sorted(int(step) for step in found[found.env == env].step.unique())
+
+    def asked(self, env: str, algo: str) -> list[int]:
+        """The seeds that the user asked for."""
+        return self.seeds.get(env, {}).get(algo, [])
 
     def n_seeds(self, env: str, algo: str) -> int:
         """Count the seeds that finished."""
@@ -98,7 +99,6 @@ class Comparison:
 
         The budget of the reference is always its steps: its own time is what they took.
 
-        :param mode: of the actions
         :param clock: ``STEPS`` or ``SECONDS``
         :param share: share of the steps, or of the reference's time
         :return: one row for each run that was evaluated within it
@@ -114,8 +114,6 @@ class Comparison:
         """Select the returns of a contender on one environment.
 
         :param rows: one for each run
-        :param env: environment
-        :param algo: contender
         :return: returns (runs,)
         """
         chosen = rows[(rows.env == env) & (rows.algo == algo)]
@@ -125,7 +123,6 @@ class Comparison:
         """Normalise the returns of a contender on the environments that all finished.
 
         :param rows: one for each run
-        :param algo: contender
         :return: scores (runs,) of each environment in ``common``
         """
         columns = [(self.column(rows, env, algo), self.ranges[env]) for env in self.common]
@@ -134,8 +131,6 @@ class Comparison:
     def curves(self, env: str, algo: str) -> pd.DataFrame:
         """Select the deterministic evaluations of a contender on one environment.
 
-        :param env: environment
-        :param algo: contender
         :return: one row for each evaluation
         """
         found = self.returns
@@ -159,20 +154,14 @@ class Comparison:
         return {env: normalisation(env, self.returns, self.random[env]) for env in self.envs}
 
     def write_record(self, folder: Path) -> None:
-        """Write everything except the evaluations.
-
-        :param folder: folder
-        """
+        """Write everything except the evaluations."""
         folder.mkdir(parents=True, exist_ok=True)
         recorded = {part.name for part in fields(self)} - {"evaluations"}
         record = {key: value for key, value in vars(self).items() if key in recorded}
         (folder / RECORD).write_text(json.dumps(record, indent=1))
 
     def write(self, folder: Path) -> None:
-        """Write the evaluations and what they depend on.
-
-        :param folder: folder
-        """
+        """Write the evaluations and what they depend on."""
         self.write_record(folder)
         order = {name: i for i, name in enumerate([*self.envs, *self.algos])}
         # In the order of the tables, so that it can be read from the evaluations alone.

@@ -43,7 +43,6 @@ class Contender:
     def parse(cls, name: str) -> "Contender":
         """Make a contender from its name.
 
-        :param name: name
         :raises ValueError: if its algorithm or an argument is unknown
 
         >>> Contender.parse("a2c-defaults-learning_rate=1e-4")  # doctest: +NORMALIZE_WHITESPACE
@@ -63,9 +62,7 @@ class Contender:
     def entry(self, env: str, n_envs: int | None, n_timesteps: int) -> tuple[str, Hyperparams]:
         """Look up its configuration for an environment.
 
-        :param env: environment
         :param n_envs: number of environments; ``None``: the configuration's
-        :param n_timesteps: environment steps
         :return: where the entry comes from, and the entry in the form of rl_zoo3's files
         """
         if self.defaults:
@@ -79,8 +76,6 @@ class Contender:
         """Read the arguments that an entry leaves to the constructor.
 
         A run of a version with other defaults is another run.
-
-        :param entry: configuration
         """
         algorithm = ALGOS[self.algo]
         policy = algorithm.policy_aliases.get(entry.get("policy", ""))

@@ -15,14 +15,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
-from sb3_tdac.zoo.compare.runs import (
-    DETERMINISTIC,
-    EVAL_SEED,
-    EVALUATIONS,
-    STOCHASTIC,
-    EvaluationRow,
-    Run,
-)
+from sb3_tdac.zoo.compare.runs import DETERMINISTIC, EVAL_SEED, EVALUATIONS, STOCHASTIC, Run
 
 
 def clocks() -> NDArray[np.float64]:
@@ -76,20 +69,17 @@ class Evaluation(BaseCallback):
         self.spent = clocks() - self.start
 
     def finish(self, model: BaseAlgorithm) -> None:
-        """Evaluate the trained agent; a last rollout may have taken it beyond the last step.
-
-        :param model: agent
-        """
+        """Evaluate the trained agent; a last rollout may have taken it beyond the last step."""
         self.evaluate(model, [*self.due, self.run.steps[-1]], self.spent)
 
     def evaluate(self, model: BaseAlgorithm, steps: list[int], spent: NDArray[np.float64]) -> None:
         """Write the returns of all episodes, with deterministic and with sampled actions.
 
-        :param model: agent
         :param steps: steps of the schedule that were reached since the last evaluation
         :param spent: training time: on the wall, and of the CPU
         """
-        seconds, cpu_seconds = spent.round(3).tolist()
+        times = dict(zip(("seconds", "cpu_seconds"), spent.round(3).tolist(), strict=True))
+        known = {"timesteps": model.num_timesteps, **times}
         if model.get_vec_normalize_env() is not None:
             assert model.env is not None
             sync_envs_normalization(model.env, self.env)
@@ -97,22 +87,13 @@ class Evaluation(BaseCallback):
             returns = self.returns(model, mode)
             with (self.run.folder / EVALUATIONS).open("a") as file:
                 for step in steps:
-                    row = EvaluationRow(
-                        mode=mode,
-                        step=step,
-                        timesteps=model.num_timesteps,
-                        seconds=seconds,
-                        cpu_seconds=cpu_seconds,
-                        returns=returns,
-                    )
+                    row = {"mode": mode, "step": step, **known, "returns": returns}
                     file.write(json.dumps(row) + "\n")
 
     def returns(self, model: BaseAlgorithm, mode: str) -> list[float]:
         """Play all episodes.
 
-        :param model: agent
         :param mode: deterministic or sampled actions
-        :return: their returns
         """
         self.env.seed(EVAL_SEED)
         with own_generators():

@@ -13,7 +13,6 @@ from sb3_tdac.zoo.compare.statistics import EVALUATION
 def read(folder: Path) -> Comparison:
     """Read the finished runs of a folder, or its table of evaluations, with or without a record.
 
-    :param folder: folder
     :raises ValueError: if there is no comparison
     """
     record = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
@@ -24,7 +23,8 @@ def read(folder: Path) -> Comparison:
     runs = [Run.read(path.parent) for path in sorted(folder.glob(f"*/*/{SETTINGS}"))]
     if record and runs:
         found = Comparison(**record)
-        found.add([run for run in runs if run.has_ended() and run.seed in _asked(found, run)])
+        # The last command may have been about other runs.
+        found.add([run for run in runs if run.seed in found.asked(run.env, run.algo)])
     elif (folder / TABLE).is_file():
         evaluations = pd.read_csv(folder / TABLE)
         missing = [column for column in COLUMNS if column not in evaluations]
@@ -43,15 +43,9 @@ def read(folder: Path) -> Comparison:
     return found
 
 
-def _asked(comparison: Comparison, run: Run) -> list[int]:
-    """The seeds that the user asked for; none, if the last command was about other runs."""
-    return comparison.seeds.get(run.env, {}).get(run.algo, [])
-
-
 def joined(parts: list[Comparison], envs: list[str] | None, algos: list[str] | None) -> Comparison:
     """Join comparisons into one, or select a part.
 
-    :param parts: comparisons
     :param envs: environments, in this order; ``None``: all
     :param algos: contenders, in this order; ``None``: all
     :raises ValueError: if a name is unknown, a run is in two, or settings or schedules differ

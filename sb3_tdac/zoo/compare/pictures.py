@@ -27,11 +27,7 @@ def curve_file(env: str) -> str:
 
 
 def draw(comparison: Comparison, folder: Path) -> None:
-    """Draw learning curves, aggregates, and probabilities of improvement.
-
-    :param comparison: comparison
-    :param folder: where to write
-    """
+    """Draw learning curves, aggregates, and probabilities of improvement."""
     backend = plt.get_backend()
     plt.switch_backend("Agg")
     try:

@@ -12,7 +12,6 @@ from sb3_tdac.zoo.workers import PAUSE, new_process
 class Pool:
     """Trains runs in processes of one thread each.
 
-    :param workers: number of processes
     :param packages: modules that register environments
     """
 
@@ -25,7 +24,6 @@ class Pool:
     def train(self, runs: list[Run]) -> list[tuple[Run, str]]:
         """Train all runs, also if some of them fail.
 
-        :param runs: runs
         :return: failed runs, each with the reason
         """
         waiting = list(runs)

@@ -6,13 +6,15 @@ import platform
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import yaml
 from huggingface_sb3 import EnvironmentName
 
 from sb3_tdac.zoo.hyperparams import Hyperparams
 
+#: One evaluation: mode, step of the schedule, timesteps, seconds, cpu_seconds, returns of episodes.
+EvaluationRow = dict[str, Any]
 #: Files of a run, beside those of rl_zoo3.
 SETTINGS, ENTRY, EVALUATIONS, LOG = "settings.json", "entry.yml", "evaluations.jsonl", "log.txt"
 DETERMINISTIC, STOCHASTIC = "deterministic", "stochastic"
@@ -39,17 +41,6 @@ class Settings(TypedDict, total=False):
     origin: str
     entry: Hyperparams
     defaults: dict[str, str]
-
-
-class EvaluationRow(TypedDict):
-    """One evaluation: after how many steps and seconds, and the return of each episode."""
-
-    mode: str
-    step: int
-    timesteps: int
-    seconds: float
-    cpu_seconds: float
-    returns: list[float]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,6 @@ RANGES = {
 def random_return(env_id: str) -> float:
     """Measure the mean return of a policy that draws actions uniformly.
 
-    :param env_id: environment
     :return: mean of ``RANDOM_EPISODES`` episodes
     """
     env = gym.make(env_id)
@@ -65,8 +64,6 @@ def random_return(env_id: str) -> float:
 def normalisation(env: str, returns: pd.DataFrame, random: float) -> Range:
     """Choose the returns of an environment that are scores 0 and 1.
 
-    :param env: environment
-    :param returns: returns of all evaluations
     :param random: mean return of a random policy
     :return: those in ``RANGES``, or the random policy's and the best evaluation's
     """

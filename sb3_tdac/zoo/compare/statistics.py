@@ -66,7 +66,6 @@ def improvement(*columns: Floats, axis: int = -1) -> Floats:
     """Probability that a run of X beats a run of Y; a tie counts half; mean over environments.
 
     :param columns: columns of X, then of Y
-    :param axis: the last one
     """
     half = len(columns) // 2
     pairs = zip(columns[:half], columns[half:], strict=True)
@@ -80,9 +79,7 @@ METRICS = {"IQM": iqm, "median": median, "mean": mean, "optimality gap": optimal
 def estimate(metric: Metric, *columns: Floats) -> Estimate:
     """Compute a metric with its stratified bootstrap interval.
 
-    :param metric: metric
     :param columns: scores (runs,) of each environment, of one algorithm or of two
-    :return: estimate
     """
     value = float(metric(*columns))
     if min(len(column) for column in columns) < 2:
@@ -137,7 +134,6 @@ def reached(curves: pd.DataFrame, threshold: float) -> Reached:
     """Find when the deterministic mean return was first at or above a threshold.
 
     :param curves: deterministic evaluations of one algorithm on one environment
-    :param threshold: return
     """
     first = curves[curves["return"] >= threshold].sort_values("step").groupby("seed").first()
     first = first.reindex(curves.seed.unique())

@@ -19,7 +19,6 @@ from sb3_tdac.zoo.workers import become_worker
 class RunManager(ZooManager):
     """Manages the training of one run in its folder.
 
-    :param run: run
     :param more: of rl_zoo3's manager
     :param options: of rl_zoo3's manager
     """
@@ -46,7 +45,6 @@ class RunManager(ZooManager):
 def work(run: Run, packages: list[str]) -> None:
     """Train a run in this process, which was started for it.
 
-    :param run: run
     :param packages: modules that register environments
     """
     become_worker(str(run.folder / LOG))

@@ -21,7 +21,7 @@ from sb3_tdac.zoo.commands import train_with
 from sb3_tdac.zoo.progress import ProgressDisplay
 from sb3_tdac.zoo.storage import opened
 from sb3_tdac.zoo.sweep import report
-from sb3_tdac.zoo.sweep.study import RETRIES, fail, fail_orphans, owner_of, retry, spent
+from sb3_tdac.zoo.sweep.study import RETRIES, fail, fail_orphans, owner, retry, spent
 from sb3_tdac.zoo.sweep.worker import SweepManager, work
 from sb3_tdac.zoo.workers import PAUSE, new_process, on_signal, sigterm_interrupts
 
@@ -138,7 +138,7 @@ class Sweep(SweepManager):
         self.futile += sum(process.exitcode != 0 for process in dead)
         if self.futile > 3 * self.workers:
             raise RuntimeError(f"workers die without finishing a trial: see {self.folder}/*.log")
-        fail_orphans(study, ended=[owner_of(process.pid) for process in dead])
+        fail_orphans(study, ended=[owner(process.pid) for process in dead])
 
     def _start(self, study_name: str, n_trials: int) -> None:
         """Start a worker, with a seed that no other one has."""
@@ -163,7 +163,7 @@ class Sweep(SweepManager):
             process.join(max(0.0, deadline - time.monotonic()))
             process.kill()
             process.join()
-        ended = [owner_of(process.pid) for process in self.processes]
+        ended = [owner(process.pid) for process in self.processes]
         self.processes = []
         fail_orphans(study, ended, again=False)
         trials = study.get_trials(deepcopy=False)

@@ -42,9 +42,6 @@ def result(trial: FrozenTrial) -> str:
 def write_best(study: optuna.Study, manager: "SweepManager", folder: Path) -> None:
     """Print and write the best configuration, and write a table of all trials.
 
-    :param study: finished study
-    :param manager: of the sweep
-    :param folder: where to write
     :raises RuntimeError: if no trial gave a result
     """
     study.trials_dataframe().to_csv(folder / "trials.csv")
@@ -72,7 +69,6 @@ def expression(value: object) -> str:
     """Write a value as a Python expression, which rl_zoo3 evaluates.
 
     :param value: of numbers, strings, lists, tuples, dicts and classes of ``torch.nn``
-    :return: expression
 
     >>> expression({"std_bounds": (0.1, math.inf)})
     "{'std_bounds': (0.1, float('inf'), )}"

@@ -21,26 +21,18 @@ MAX_RETRIES = 2
 ORPHAN_AGE = 60
 
 
-def this_process() -> str:
-    """The owner that a worker writes into its trials."""
-    return owner_of(os.getpid())
-
-
-def owner_of(pid: int | None) -> str:
-    """The name of a process of this machine as an owner of trials.
-
-    :param pid: its number
-    """
+def owner(pid: int | None) -> str:
+    """Name a process of this machine, as its trials do."""
     return f"{socket.gethostname()}:{pid}"
 
 
-def is_dead(owner: str) -> bool:
+def is_dead(name: str) -> bool:
     """Tell whether a worker of this machine has ended.
 
-    :param owner: of a trial
+    :param name: owner of a trial
     :return: False if it is alive, or belongs to another machine
     """
-    host, _, pid = owner.rpartition(":")
+    host, _, pid = name.rpartition(":")
     if host != socket.gethostname() or os.name != "posix":
         return False
     try:
@@ -69,7 +61,6 @@ def retry(study: optuna.Study, trial: FrozenTrial) -> None:
 
     Optuna's own callback would copy the dead owner with the other user attributes.
 
-    :param study: its study
     :param trial: trial of a dead worker
     """
     retries = trial.user_attrs.get(RETRIES, 0)
@@ -82,18 +73,17 @@ def fail_orphans(study: optuna.Study, ended: Collection[str] = (), again: bool =
 
     Optuna finds them by heartbeats, which journal files do not have, after minutes.
 
-    :param study: study
     :param ended: owners that are known to have ended; others are looked for
     :param again: queue them again
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        owner = trial.user_attrs.get(OWNER)
-        if owner is None:
+        name = trial.user_attrs.get(OWNER)
+        if name is None:
             assert trial.datetime_start is not None
             age = datetime.datetime.now() - trial.datetime_start
             orphaned = age.total_seconds() > ORPHAN_AGE
         else:
-            orphaned = owner in ended or is_dead(owner)
+            orphaned = name in ended or is_dead(name)
         if orphaned:
             if again:  # first, or a worker may draw a new trial in its place
                 retry(study, trial)
@@ -104,9 +94,6 @@ def fail(study: optuna.Study, trial: FrozenTrial) -> None:
     """Mark an unfinished trial as failed, unless another process has done so.
 
     ``Study.tell`` refuses trials that wait to be run.
-
-    :param study: study
-    :param trial: trial
     """
     try:
         study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)

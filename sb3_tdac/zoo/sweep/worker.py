@@ -2,6 +2,7 @@
 
 import math
 import multiprocessing
+import os
 import signal
 import time
 from typing import Any
@@ -14,7 +15,7 @@ from sb3_tdac.zoo.commands import train_with
 from sb3_tdac.zoo.hyperparams import Hyperparams
 from sb3_tdac.zoo.manager import ZooManager
 from sb3_tdac.zoo.storage import opened
-from sb3_tdac.zoo.sweep.study import ERROR, OWNER, is_void, retry, spent, this_process
+from sb3_tdac.zoo.sweep.study import ERROR, OWNER, is_void, owner, retry, spent
 from sb3_tdac.zoo.workers import PAUSE, become_worker
 
 
@@ -74,11 +75,10 @@ class SweepWorker(SweepManager):
     def objective(self, trial: optuna.Trial) -> float:
         """Run one trial as its owner, and note why it failed if it did.
 
-        :param trial: trial
         :return: mean return of its last evaluation
         :raises SurplusTrial: if there are enough trials without it
         """
-        trial.set_user_attr(OWNER, this_process())
+        trial.set_user_attr(OWNER, owner(os.getpid()))
         # Void trials stay void, so of the others at most ``asked`` can pass.
         trials = trial.study.get_trials(deepcopy=False)
         if sum(not is_void(other) for other in trials[: trial.number]) >= self.asked:
