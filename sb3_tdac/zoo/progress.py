@@ -1,4 +1,4 @@
-"""The display of how far a sweep or a comparison is."""
+"""The display of the progress of a sweep or a comparison."""
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 _call = subprocess.call
 
@@ -29,18 +28,17 @@ def replaced(owner: object, name: str, value: object) -> Iterator[None]:
         setattr(owner, name, before)
 
 
-def call_child(command: list[str], **options: Any) -> int:
+def call_child(command: list[str]) -> int:
     """Start a child process of rl_zoo3 as a command of ours, which knows TDAC.
 
     :param command: ``python``, its script or module, and the arguments
-    :param options: of ``subprocess.call``
     """
     match command:
         case ["python", "enjoy.py", *arguments]:  # a script that an installed rl_zoo3 does not have
             command = [sys.executable, "-m", "sb3_tdac.zoo", "enjoy", *arguments]
         case ["python", "-m", "rl_zoo3.record_video", *arguments]:
             command = [sys.executable, "-m", "sb3_tdac.zoo", "record_video", *arguments]
-    return _call(command, **options)
+    return _call(command)
 
 
 def children() -> AbstractContextManager[None]:

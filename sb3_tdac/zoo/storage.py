@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import DatabaseError
 
-#: Takes a study and a trial of it that is running on a machine that died.
+#: Takes a study, and one of its trials that has sent no heartbeat for too long.
 OnStale = Callable[[optuna.Study, FrozenTrial], None]
 #: Seconds between two heartbeats in a database, and until a trial without them counts as stale.
 HEARTBEAT, GRACE = 30, 120
@@ -43,14 +43,13 @@ def opened(url: str, on_stale: OnStale | None = None) -> Iterator[BaseStorage]:
 
 
 def _connect(url: str, on_stale: OnStale | None, attempts: int = 3) -> RDBStorage:
+    sqlite = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             return RDBStorage(
                 re.sub("^postgres://", "postgresql://", url),
-                engine_kwargs={"connect_args": {"timeout": 60}}
-                if url.startswith("sqlite")
-                else None,
+                engine_kwargs=sqlite,
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=on_stale,

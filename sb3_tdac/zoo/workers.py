@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
-from typing import Any
+from types import FrameType
 
 import torch
 
@@ -49,11 +49,10 @@ def become_worker(log: str) -> None:
 
 
 @contextlib.contextmanager
-def on_signal(number: int, handler: Any) -> Iterator[None]:
-    """Handle a signal in another way while a block runs.
-
-    :param handler: as of ``signal.signal``
-    """
+def on_signal(
+    number: int, handler: Callable[[int, FrameType | None], object] | signal.Handlers
+) -> Iterator[None]:
+    """Handle a signal in another way while a block runs."""
     before = signal.signal(number, handler)
     try:
         yield

@@ -53,7 +53,7 @@ def joined(parts: list[Comparison], envs: list[str] | None, algos: list[str] | N
     envs = _chosen("environment", envs, [name for part in parts for name in part.envs])
     algos = _chosen("contender", algos, [name for part in parts for name in part.algos])
     whole = Comparison(algos, envs)
-    for part in reversed(parts):  # the first part has the last word
+    for part in reversed(parts):  # where parts differ, the first counts
         whole.thresholds |= part.thresholds
         whole.random |= part.random
         _take_settings(whole, part)

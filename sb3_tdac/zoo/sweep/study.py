@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 OWNER, ERROR, RETRIES = "worker", "error", "retries"
 #: How often a trial is started again after its worker died; a third death is the trial's fault.
 MAX_RETRIES = 2
-#: Seconds until a running trial without an owner counts as abandoned: owners sign at once.
+#: Seconds until a running trial without an owner counts as abandoned; workers sign at once.
 ORPHAN_AGE = 60
 
 
