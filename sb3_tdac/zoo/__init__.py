@@ -1,4 +1,4 @@
-"""TDAC in rl_zoo3: train, sweep, enjoy, plot and compare it like the zoo's own algorithms."""
+"""TDAC in rl_zoo3: train, sweep, enjoy, plot and compare it like rl_zoo3's own algorithms."""
 
 import importlib.util
 
@@ -11,9 +11,9 @@ __all__ = ["ALGO", "convert_tdac_params", "register", "sample_tdac_params"]
 
 
 def register() -> None:
-    """Put TDAC into rl_zoo3's tables, once or more often.
+    """Add TDAC to the algorithms of rl_zoo3; a second call changes nothing.
 
-    rl_zoo3's commands read these tables when they start, so call this before.
+    Call this before a command of rl_zoo3 starts, which then reads its tables of algorithms.
 
     :raises ModuleNotFoundError: if rl_zoo3 is not installed
     """

@@ -1,4 +1,4 @@
-"""``python -m sb3_tdac.zoo`` is ``sb3-tdac``."""
+"""Runs ``sb3-tdac`` by ``python -m sb3_tdac.zoo``."""
 
 import sys
 

@@ -1,16 +1,17 @@
-"""``sb3-tdac``: the commands, and one clear line where a user's mistake ends one."""
+"""``sb3-tdac``: finds the command, runs it, and reports its error in one line."""
 
 import importlib
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
+
+from sb3_tdac.zoo.messages import describe, did_you_mean
 
 #: Command: what it does, and the module and function that take the rest of the command line.
 COMMANDS = {
-    "train": ("train an agent, or go on with one: --resume RUN", "commands:train"),
-    "sweep": ("search hyperparameters with several processes", "sweep:sweep"),
-    "compare": ("train several algorithms, with statistics", "compare:compare"),
+    "train": ("train an agent, or continue an interrupted run: --resume RUN", "commands:train"),
+    "sweep": ("search hyperparameters with several processes", "sweep.command:sweep"),
+    "compare": ("train several algorithms, with statistics", "compare.command:compare"),
     "enjoy": ("watch a trained agent", "commands:enjoy"),
     "record_video": ("record a video of a trained agent", "commands:record_video"),
     "record_training": ("record all checkpoints in one video", "commands:record_training"),
@@ -20,23 +21,6 @@ COMMANDS = {
     "plot_from_file": ("plot what all_plots wrote to a file", "commands:plot_from_file"),
     "load_from_hub": ("download an agent from the Hugging Face hub", "commands:load_from_hub"),
     "push_to_hub": ("upload an agent to the Hugging Face hub", "commands:push_to_hub"),
-}
-
-#: Modules that come with the extra.
-EXTRA = {
-    *("rl_zoo3", "huggingface_hub", "huggingface_sb3", "imageio_ffmpeg", "matplotlib", "moviepy"),
-    *(
-        "optuna",
-        "pandas",
-        "psycopg",
-        "requests",
-        "rich",
-        "rliable",
-        "scipy",
-        "seaborn",
-        "sqlalchemy",
-        "yaml",
-    ),
 }
 
 
@@ -51,22 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage())
         return 0
     if command not in COMMANDS:
-        closest = get_close_matches(command, COMMANDS, n=1)
-        hint = f"did you mean {closest[0]}?" if closest else "see sb3-tdac --help"
+        hint = did_you_mean(command, COMMANDS, "see sb3-tdac --help")
         return _complain("sb3-tdac", f"there is no command {command!r}: {hint}", status=2)
     return _run(command, options)
 
 
 def usage() -> str:
-    """The commands, one line each."""
+    """The help of ``sb3-tdac``, with one line for each command."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {text}" for name, (text, _) in COMMANDS.items()]
     head = """\
         usage: sb3-tdac COMMAND [OPTIONS]
 
-        rl_zoo3's commands with TDAC among its algorithms, and the default one (--algo tdac).
-        Options are rl_zoo3's: sb3-tdac COMMAND --help. Errors are one line;
-        python -X dev -m sb3_tdac.zoo COMMAND ... shows where one comes from.
+        The commands of rl_zoo3, with TDAC as one more algorithm and as the default (--algo tdac).
+        Each takes the options of rl_zoo3's command: sb3-tdac COMMAND --help.
+        An error is one line; for its traceback: python -X dev -m sb3_tdac.zoo COMMAND ...
         """
     return "\n".join([textwrap.dedent(head), *lines])
 
@@ -77,31 +60,14 @@ def _run(command: str, options: list[str]) -> int:
         run: Callable[[list[str]], int | None]
         run = getattr(importlib.import_module(f"sb3_tdac.zoo.{module}"), function)
         return run(options) or 0
-    except SystemExit as stop:  # argparse has said why
+    except SystemExit as stop:  # argparse has printed the reason
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         return _complain(f"sb3-tdac {command}", "interrupted", status=130)
     except Exception as error:
-        # Developers see where it came from: python -X dev -m sb3_tdac.zoo ...
-        if sys.flags.dev_mode:
+        if sys.flags.dev_mode:  # python -X dev
             raise
         return _complain(f"sb3-tdac {command}", describe(error), status=1)
-
-
-def describe(error: Exception) -> str:
-    """One line for what went wrong.
-
-    :param error: what a command raised
-    :return: its message, with its kind where that says more
-    """
-    if isinstance(error, ModuleNotFoundError):
-        name = (error.name or "").partition(".")[0]
-        if name in EXTRA:
-            return f"{name} is not installed: pip install 'sb3_tdac[zoo]'"
-    text = " ".join(str(error).split())
-    speaking = ValueError | TypeError | AssertionError | OSError | ImportError | RuntimeError
-    speaks = isinstance(error, speaking)
-    return text if speaks and text else f"{type(error).__name__}: {text}"
 
 
 def _complain(who: str, what: str, status: int) -> int:

@@ -1,6 +1,6 @@
-"""Each command hands over to rl_zoo3's own of the same name.
+"""The commands that are rl_zoo3's own, with TDAC as the default algorithm.
 
-rl_zoo3's options stand unchanged. Ours come first, so that a user's, which come later, win.
+Our options come before the user's, so that the user's count.
 """
 
 import argparse
@@ -11,17 +11,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from unittest import mock
+from typing import TYPE_CHECKING
 
-from sb3_tdac.zoo import ALGO, mends, register
+from sb3_tdac.zoo import ALGO, register, rl_zoo3_fixes
+from sb3_tdac.zoo.rl_zoo3_fixes import replaced
+
+if TYPE_CHECKING:
+    from rl_zoo3.exp_manager import ExperimentManager
 
 
-def train(options: list[str], manager: Callable[..., Any] | None = None) -> None:
-    """Train an agent, search hyperparameters, or go on with a run that was interrupted.
+def train(options: list[str]) -> None:
+    """Train an agent, search hyperparameters, or continue an interrupted run.
 
     :param options: of rl_zoo3's ``train``, or ``--resume`` and the folder of the run
-    :param manager: class with the interface of rl_zoo3's ``ExperimentManager``; ``None``: ours
     :raises ValueError: if ``--resume`` comes with other options
     """
     register()
@@ -31,57 +33,53 @@ def train(options: list[str], manager: Callable[..., Any] | None = None) -> None
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--resume", type=Path)
     run, others = parser.parse_known_args(options)
-    if run.resume is not None:
-        if others:
-            raise ValueError(f"--resume takes the run's own options: remove {' '.join(others)}")
+    if run.resume is None:
+        train_with(ZooManager, options)
+    elif others:
+        raise ValueError(f"--resume uses the run's own options: remove {' '.join(others)}")
+    else:
         resume(run.resume)
-        return
-
-    _train(options, manager or ZooManager)
 
 
-def optimize(options: list[str], manager: Callable[..., Any]) -> None:
-    """Search hyperparameters, with another manager of the experiment.
+def train_with(manager: "Callable[..., ExperimentManager]", options: list[str]) -> None:
+    """Run rl_zoo3's ``train`` with another manager of the experiment.
 
-    :param options: of ``train``
     :param manager: class with the interface of rl_zoo3's ``ExperimentManager``
+    :param options: of rl_zoo3's ``train``
     """
     register()
-    _train([*options, "-optimize"], manager)
-
-
-def _train(options: list[str], manager: Callable[..., Any]) -> None:
     from rl_zoo3 import train as module
 
-    with mock.patch.object(module, "ExperimentManager", manager):
+    # rl_zoo3's function takes no arguments: it makes the class that its module names.
+    with replaced(module, "ExperimentManager", manager):
         _call("rl_zoo3.train", "train", ["--algo", ALGO, *options])
 
 
 def enjoy(options: list[str]) -> None:
     """Watch a trained agent."""
-    with mends.hub():
-        _call("rl_zoo3.enjoy", "enjoy", _of_trained_agent(options))
+    with rl_zoo3_fixes.hub():
+        _call("rl_zoo3.enjoy", "enjoy", _in_logs(options))
 
 
 def record_video(options: list[str]) -> None:
     """Record a video of a trained agent."""
-    _run("rl_zoo3.record_video", _of_trained_agent(options))
+    _run("rl_zoo3.record_video", _in_logs(options))
 
 
 def record_training(options: list[str]) -> None:
-    """Record the checkpoints of a training, one after the other."""
+    """Record the checkpoints of a training in one video."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("-o", "--output-folder")
     folder = parser.parse_known_args(options)[0].output_folder
-    if folder is not None:  # ffmpeg looks for a relative one in itself
+    if folder is not None:  # ffmpeg would look for a relative path in that folder
         options = [*options, "-o", os.path.abspath(folder)]
-    with mends.own_children(), mends.ffmpeg():
-        _run("rl_zoo3.record_training", _of_trained_agent(options))
+    with rl_zoo3_fixes.children(), rl_zoo3_fixes.ffmpeg():
+        _run("rl_zoo3.record_training", _in_logs(options))
 
 
 def benchmark(options: list[str]) -> None:
     """Evaluate all agents of a folder."""
-    with mends.own_children():
+    with rl_zoo3_fixes.children():
         _run("rl_zoo3.benchmark", options)
 
 
@@ -92,31 +90,31 @@ def plot_train(options: list[str]) -> None:
 
 def all_plots(options: list[str]) -> None:
     """Plot the evaluations of several runs."""
-    with _several_runs_needed():
+    with _needs_several_runs():
         _call("rl_zoo3.plots.all_plots", "all_plots", ["--algos", ALGO, *options])
 
 
 def plot_from_file(options: list[str]) -> None:
-    """Plot what ``all_plots`` wrote."""
-    with _several_runs_needed():
+    """Plot what ``all_plots`` wrote to a file."""
+    with _needs_several_runs():
         _call("rl_zoo3.plots.plot_from_file", "plot_from_file", options)
 
 
 def load_from_hub(options: list[str]) -> None:
-    """Download an agent."""
-    with mends.hub():
+    """Download an agent from the Hugging Face hub."""
+    with rl_zoo3_fixes.hub():
         _run("rl_zoo3.load_from_hub", ["--algo", ALGO, *options])
 
 
 def push_to_hub(options: list[str]) -> None:
-    """Upload an agent."""
-    with mends.hub():
+    """Upload an agent to the Hugging Face hub."""
+    with rl_zoo3_fixes.hub():
         _run("rl_zoo3.push_to_hub", ["--algo", ALGO, *options])
 
 
 @contextmanager
-def _several_runs_needed() -> Iterator[None]:
-    """rl_zoo3's arrays lose an axis where there is one run, or one episode in an evaluation."""
+def _needs_several_runs() -> Iterator[None]:
+    """Explain rl_zoo3's error about arrays of a single run, or of single episodes."""
     try:
         yield
     except ValueError as error:
@@ -126,8 +124,8 @@ def _several_runs_needed() -> Iterator[None]:
         ) from error
 
 
-def _of_trained_agent(options: list[str]) -> list[str]:
-    """rl_zoo3 looks for agents among those that it can download; there are none of TDAC."""
+def _in_logs(options: list[str]) -> list[str]:
+    """Look for agents of TDAC in ``logs``, not in rl_zoo3's folder of downloaded agents."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--algo", default=ALGO)
     is_tdac = parser.parse_known_args(options)[0].algo == ALGO
@@ -135,17 +133,17 @@ def _of_trained_agent(options: list[str]) -> list[str]:
 
 
 def _call(module: str, function: str, arguments: list[str]) -> None:
-    """Call a command of rl_zoo3 that is a function without arguments."""
+    """Call a command of rl_zoo3 that is a function; it reads its options from ``sys.argv``."""
     register()
     run = getattr(importlib.import_module(module), function)
-    with mock.patch.object(sys, "argv", [f"sb3-tdac {function}", *arguments]):
+    with replaced(sys, "argv", [f"sb3-tdac {function}", *arguments]):
         run()
 
 
 def _run(module: str, arguments: list[str]) -> None:
-    """Run a command of rl_zoo3 that is a script."""
+    """Run a command of rl_zoo3 that is a script; it reads its options from ``sys.argv``."""
     register()
     name = module.rpartition(".")[2]
-    sys.modules.pop(module, None)  # runpy warns of one that was imported before
-    with mock.patch.object(sys, "argv", [f"sb3-tdac {name}", *arguments]):
+    sys.modules.pop(module, None)  # runpy warns if the module was imported before
+    with replaced(sys, "argv", [f"sb3-tdac {name}", *arguments]):
         runpy.run_module(module, run_name="__main__")

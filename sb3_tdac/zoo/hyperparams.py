@@ -1,4 +1,4 @@
-"""What a sweep varies of TDAC, and what it makes of the numbers it drew."""
+"""The hyperparameters of TDAC that a sweep draws, and their conversion to arguments."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +7,8 @@ from torch import nn
 if TYPE_CHECKING:
     import optuna
 
+#: Hyperparameters as rl_zoo3 reads them from its files and passes them to algorithms.
+Hyperparams = dict[str, Any]
 #: Std of the untrained actor, where the drawn bounds allow it: the constructor's default.
 STD_INIT = 0.5
 NET_ARCHS = {"tiny": [64], "small": [64, 64], "medium": [256, 256]}
@@ -14,19 +16,19 @@ ACTIVATION_FNS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 def sample_tdac_params(
-    trial: "optuna.Trial", n_actions: int, n_envs: int, additional_args: dict[str, Any]
-) -> dict[str, Any]:
-    """Draw hyperparameters; what the defaults are lies within every range.
+    trial: "optuna.Trial", n_actions: int, n_envs: int, additional_args: Hyperparams
+) -> Hyperparams:
+    """Draw hyperparameters; every range contains the default.
 
     :param trial: draws them
     :param n_actions: dimensions of a ``Box`` action, zero for other spaces, which have no std
-    :param n_envs: number of environments
-    :param additional_args: of rl_zoo3's off-policy algorithms
+    :param n_envs: number of environments, not used
+    :param additional_args: for rl_zoo3's off-policy algorithms, not used
     :return: arguments of ``TDAC``
     """
     one_minus_gamma = trial.suggest_float("one_minus_gamma", 0.001, 0.2, log=True)
     n_steps_pow = trial.suggest_int("n_steps_pow", 0, 6)
-    params: dict[str, Any] = {
+    params: Hyperparams = {
         "one_minus_gamma": one_minus_gamma,
         "n_steps_pow": n_steps_pow,
         "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
@@ -44,14 +46,14 @@ def sample_tdac_params(
     if n_actions > 0:
         params["std_lower"] = trial.suggest_float("std_lower", 0.01, 0.3, log=True)
         params["std_upper"] = trial.suggest_float("std_upper", 0.3, 3.0, log=True)
-    # Display true values, as the zoo's samplers do
+    # Show the true values, as rl_zoo3's samplers do.
     trial.set_user_attr("gamma", 1 - one_minus_gamma)
     trial.set_user_attr("n_steps", 2**n_steps_pow)
     return convert_tdac_params(params)
 
 
-def convert_tdac_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of ``TDAC`` from the names and values that ``sample_tdac_params`` drew.
+def convert_tdac_params(sampled_params: Hyperparams) -> Hyperparams:
+    """Convert what ``sample_tdac_params`` drew to arguments of ``TDAC``.
 
     :param sampled_params: ``trial.params``
     :return: arguments of ``TDAC``
@@ -64,7 +66,7 @@ def convert_tdac_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
             params[name] = f"lin_{params[name]}"
     params["ent_coef"] = f"lin_{params['ent_coef']}"
     net_arch = NET_ARCHS[params.pop("net_arch")]
-    policy_kwargs: dict[str, Any] = {
+    policy_kwargs: Hyperparams = {
         "net_arch": {"pi": list(net_arch), "vf": list(net_arch)},
         "activation_fn": ACTIVATION_FNS[params.pop("activation_fn")],
     }

@@ -1,20 +1,19 @@
-"""rl_zoo3's experiments, with TDAC's configurations, schedules and clear errors."""
+"""rl_zoo3's manager of one experiment, with TDAC's configurations, schedules and clear errors."""
 
 import argparse
 import inspect
+from collections.abc import Callable
 from contextlib import suppress
-from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
-from unittest import mock
+from typing import Any, cast
 
 import optuna
-from rl_zoo3 import exp_manager
 from rl_zoo3.exp_manager import ExperimentManager
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER
 from stable_baselines3.common import callbacks
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 import sb3_tdac
@@ -22,7 +21,9 @@ from sb3_tdac import TDAC
 from sb3_tdac.callbacks import CheckpointCallback
 from sb3_tdac.diagnostics.subprocesses import forget_replies
 from sb3_tdac.zoo import ALGO
-from sb3_tdac.zoo.study import opened
+from sb3_tdac.zoo.hyperparams import Hyperparams
+from sb3_tdac.zoo.messages import did_you_mean
+from sb3_tdac.zoo.storage import opened
 
 SCHEDULES = ("learning_rate", "critic_learning_rate", "ent_coef")
 #: Keys of a configuration that rl_zoo3 takes for itself.
@@ -33,58 +34,56 @@ ZOO_KEYS = {
 
 
 def configurations() -> Path:
-    """The folder of TDAC's configurations, in the installed package or beside its source."""
+    """Find the folder of TDAC's configurations: in the installed package or beside its source."""
     package = Path(sb3_tdac.__file__).parent
     installed = package / "zoo_configs"
     return installed if installed.is_dir() else package.parent / "zoo_configs"
 
 
-def schedule(value: Any) -> Any:
-    """A number from ``"constant_7e-4"`` or ``"7e-4"``, which YAML takes for a word.
+def check_key(key: str, algorithm: type[BaseAlgorithm], where: str) -> None:
+    """Check that rl_zoo3 or the algorithm takes a key of a configuration.
 
-    :param value: of a configuration
-    :return: number, or the value as it is
+    :param where: name of the configuration, for the message
+    :raises ValueError: if neither takes it
+    """
+    known = {*inspect.signature(algorithm.__init__).parameters, *ZOO_KEYS} - {"self", "env"}
+    if key not in known:
+        hint = did_you_mean(key, known, "remove it")
+        raise ValueError(f"unknown key {key!r} in {where}: {hint}")
+
+
+def schedule(value: object) -> object:
+    """Convert ``"constant_7e-4"`` and ``"7e-4"``, which YAML reads as a string, to a number.
+
+    :return: the number, or any other value unchanged
 
     >>> schedule("constant_7e-4"), schedule("lin_7e-4")
     (0.0007, 'lin_7e-4')
     """
     try:
-        return float(value.removeprefix("constant_"))
-    except (AttributeError, ValueError):
+        return float(value.removeprefix("constant_")) if isinstance(value, str) else value
+    except ValueError:
         return value
 
 
 def close(env: VecEnv) -> None:
-    """Close environments, some of whose processes Ctrl-C may have ended.
-
-    :param env: environments
-    """
+    """Close environments, also if Ctrl-C has ended some of their processes."""
     forget_replies(env)
     with suppress(EOFError, OSError):
         env.close()
 
 
-class StandIn:
-    """What rl_zoo3 takes for a model.
-
-    :param model: that it stands for
-    """
-
-    def __init__(self, model: Any):
-        self._model = model
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-
-class Unclosed(StandIn):
-    """Keeps the environments open: rl_zoo3 closes them before it saves, which may fail or hang."""
-
-    env = SimpleNamespace(close=lambda: None)
+def resumable(callback: BaseCallback) -> BaseCallback:
+    """Replace SB3's checkpoints by ours, which training can be resumed from."""
+    if not isinstance(callback, callbacks.CheckpointCallback):
+        return callback
+    names = ("save_freq", "save_path", "name_prefix", "verbose")
+    options = {name: getattr(callback, name) for name in names}
+    return CheckpointCallback(**options, save_vecnormalize=True)
 
 
 class ZooManager(ExperimentManager):
-    """rl_zoo3's manager of one experiment, which saves before it closes the environments.
+    """rl_zoo3's manager, which saves before it closes the environments.
 
     For algorithms other than TDAC nothing else differs.
     """
@@ -94,8 +93,8 @@ class ZooManager(ExperimentManager):
             options["config"] = str(configurations() / "tdac.yml")
         super().__init__(args, algo, *more, **options)
 
-    def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The configuration of the environment, with its keys checked.
+    def read_hyperparameters(self) -> tuple[Hyperparams, Hyperparams]:
+        """Read the configuration of the environment, and check its keys.
 
         :return: the configuration, and a copy of it to save
         :raises ValueError: if there is no such file or it is not a configuration
@@ -111,70 +110,70 @@ class ZooManager(ExperimentManager):
                 f"values for {self.env_name.gym_id} ({error})"
             ) from error
         if self.algo == ALGO:
-            self._check_keys(hyperparams)
+            where = f"{self.config}, {self.env_name.gym_id}"
+            for key in sorted(hyperparams):
+                check_key(key, TDAC, where)
+            for key in ("policy", "n_timesteps"):
+                if key not in hyperparams:
+                    raise ValueError(f"missing key {key!r} in {where}: add it")
         return hyperparams, saved
 
-    def _check_keys(self, hyperparams: dict[str, Any]) -> None:
-        where = f"{self.config}, {self.env_name.gym_id}"
-        known = {*inspect.signature(TDAC.__init__).parameters, *ZOO_KEYS} - {"self", "env"}
-        for key in sorted(set(hyperparams) - known):
-            closest = get_close_matches(key, known, n=1)
-            hint = f"did you mean {closest[0]}?" if closest else "remove it"
-            raise ValueError(f"unknown key {key!r} in {where}: {hint}")
-        for key in ("policy", "n_timesteps"):
-            if key not in hyperparams:
-                raise ValueError(f"missing key {key!r} in {where}: add it")
-
-    def _preprocess_schedules(  # type: ignore[override]  # rl_zoo3 calls its static one by self
-        self, hyperparams: dict[str, Any]
-    ) -> dict[str, Any]:
-        """rl_zoo3 takes every word for a linear schedule, and knows one learning rate."""
-        if self.algo != ALGO:
-            return super()._preprocess_schedules(hyperparams)
-        schedules = {key: schedule(hyperparams[key]) for key in SCHEDULES if key in hyperparams}
-        return {**hyperparams, **schedules}
+    def _preprocess_hyperparams(
+        self, hyperparams: Hyperparams
+    ) -> tuple[
+        Hyperparams, Callable[..., Any] | None, list[BaseCallback], Callable[..., Any] | None
+    ]:
+        """Keep TDAC's schedules from rl_zoo3, which takes every string for a linear one."""
+        own = SCHEDULES if self.algo == ALGO else ()
+        schedules = {key: schedule(hyperparams.pop(key)) for key in own if key in hyperparams}
+        arguments, env_wrapper, used, vec_env_wrapper = super()._preprocess_hyperparams(hyperparams)
+        return {**arguments, **schedules}, env_wrapper, used, vec_env_wrapper
 
     def create_callbacks(self) -> None:
-        """rl_zoo3's, with checkpoints that can be resumed."""
-        ours = partial(CheckpointCallback, save_vecnormalize=True)
-        used = ours if self.algo == ALGO else callbacks.CheckpointCallback
-        with mock.patch.object(exp_manager, "CheckpointCallback", used):
-            super().create_callbacks()  # type: ignore[no-untyped-call]
+        """Create rl_zoo3's callbacks, with checkpoints that training can be resumed from."""
+        n_specified = len(self.callbacks)
+        super().create_callbacks()  # type: ignore[no-untyped-call]
+        if self.algo == ALGO:
+            self.callbacks[n_specified:] = map(resumable, self.callbacks[n_specified:])
 
-    def learn(self, model: Any) -> None:
-        """Train, and say how to go on if it was stopped.
-
-        :param model: to train
-        """
+    def learn(self, model: BaseAlgorithm) -> None:
+        """Train, and say how to continue if the training was stopped."""
+        assert model.env is not None
+        # rl_zoo3 closes the environments before it saves the model, which may fail or hang.
+        unclosed = SimpleNamespace(close=lambda: None)
+        stand_in = SimpleNamespace(
+            env=unclosed, policy=model.policy, learn=self.learn_method(model)
+        )
         try:
-            super().learn(Unclosed(model))  # type: ignore[arg-type]
+            super().learn(cast(BaseAlgorithm, stand_in))
         except BaseException:
             close(model.env)
             raise
-        if self.algo == ALGO and model.num_timesteps < model._total_timesteps:
+        if self.algo == ALGO and model.num_timesteps < self.n_timesteps:
             print(
-                f"Stopped after {model.num_timesteps} of {model._total_timesteps} steps: "
-                f"sb3-tdac train --resume {self.save_path} goes on"
+                f"Stopped after {model.num_timesteps} of {self.n_timesteps} steps: "
+                f"to continue, sb3-tdac train --resume {self.save_path}"
             )
 
-    def save_trained_model(self, model: Any) -> None:
-        """Save, and close the environments.
+    def learn_method(self, model: BaseAlgorithm) -> Callable[..., object]:
+        """Choose the method of a model that trains it."""
+        return model.learn
 
-        :param model: to save
-        """
+    def save_trained_model(self, model: BaseAlgorithm) -> None:
+        """Save the model, then close the environments."""
         super().save_trained_model(model)
+        assert model.env is not None
         close(model.env)
 
     def load_trial(
         self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True
-    ) -> dict[str, Any]:
-        """Hyperparameters of a trial.
+    ) -> Hyperparams:
+        """Load the hyperparameters of a trial.
 
         :param storage: URL or journal file
         :param study_name: name of its study
         :param trial_id: its number; ``None``: the best one's
         :param convert: return arguments of the algorithm instead of what was drawn
-        :return: hyperparameters
         :raises ValueError: if there is no such study or trial, or it is another algorithm's
         """
         with opened(storage) as opened_storage:

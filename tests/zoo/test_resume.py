@@ -1,5 +1,6 @@
 """``sb3-tdac train --resume RUN`` ends a run as if it had not been interrupted."""
 
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -9,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.zoo import error_line
 from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
-from test_zoo_commands import error_line
 
 from sb3_tdac import TDAC
 from sb3_tdac.zoo.cli import main
-from sb3_tdac.zoo.resume import newest
+from sb3_tdac.zoo.run_files import newest_model
 
 ENV = "CartPole-v1"
 RUN = Path("logs") / "tdac" / f"{ENV}_1"
@@ -163,7 +164,7 @@ def test_a_model_without_its_own_statistics_is_passed_over(here: Path) -> None:
         if content is not None:
             statistics.write_bytes(content)
         with pytest.warns(UserWarning, match=f"best_model.zip is not resumed from: .* is {why}"):
-            assert newest(RUN)[0].name == "rl_model_320_steps.zip"
+            assert newest_model(RUN)[0].name == "rl_model_320_steps.zip"
     with pytest.warns(UserWarning, match=why):
         assert len(resume()) == 20  # with the statistics of that checkpoint
     assert pickle.loads(statistics.read_bytes()).obs_rms.count == pytest.approx(964)
@@ -176,15 +177,16 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     status, first = train(KeyboardInterrupt(), 512)
     assert status == 0
     out = capsys.readouterr().out
-    assert f"Stopped after 512 of 960 steps: sb3-tdac train --resume {RUN} goes on" in out
+    assert f"Stopped after 512 of 960 steps: to continue, sb3-tdac train --resume {RUN}" in out
     assert TDAC.load(RUN / f"{ENV}.zip").num_timesteps == 512
     assert first + resume() == pytest.approx([1 - 32 * k / 960 for k in range(1, 31) if k != 16])
 
 
+@pytest.mark.serial
 def test_ctrl_c_saves_before_the_environments_are_closed_though_it_ended_their_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A ``close`` that hangs would come too late; that of a ``SubprocVecEnv`` fails."""
+    """A ``close`` that hangs would come too late; the one of a ``SubprocVecEnv`` fails."""
 
     def interrupt(model: TDAC) -> None:
         if model.num_timesteps >= at:
@@ -198,6 +200,7 @@ def test_ctrl_c_saves_before_the_environments_are_closed_though_it_ended_their_p
         was_saved.append((RUN / f"{ENV}.zip").exists())
         close_of_sb3(env)
 
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["rl_zoo3.train"])
     error: BaseException = KeyboardInterrupt()
     was_saved: list[bool] = []
     close_of_sb3 = SubprocVecEnv.close
@@ -236,7 +239,7 @@ def test_what_cannot_be_resumed_is_said_in_one_line(
         return error_line(capsys, "train", "--resume", str(run), *more)
 
     assert "logs is no run of sb3-tdac train" in line("logs")
-    assert "--resume takes the run's own options: remove -n 5" in line(RUN, "-n", "5")
+    assert "--resume uses the run's own options: remove -n 5" in line(RUN, "-n", "5")
     resume()
     assert f"{RUN} is complete: 960 of 960 steps" in line(RUN)
     for path in RUN.glob("*.zip"):
@@ -244,4 +247,4 @@ def test_what_cannot_be_resumed_is_said_in_one_line(
     assert f"there is no whole model in {RUN}: start anew, with --save-freq" in line(RUN)
     arguments = RUN / ENV / "args.yml"
     arguments.write_text(arguments.read_text().replace("- tdac", "- ppo"))
-    assert f"{RUN} is a run of ppo: only those of tdac can be resumed" in line(RUN)
+    assert f"{RUN} is a run of ppo: only runs of tdac can be resumed" in line(RUN)

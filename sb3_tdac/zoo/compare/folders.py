@@ -1,34 +1,37 @@
-"""The folders of comparisons, read and joined."""
+"""Reads folders of comparisons, and joins them."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from sb3_tdac.zoo.comparison import COLUMNS, RECORD, TABLE, Comparison
-from sb3_tdac.zoo.runs import SETTINGS, Run
-from sb3_tdac.zoo.statistics import EVALUATION
+from sb3_tdac.zoo.compare.comparison import COLUMNS, RECORD, TABLE, Comparison
+from sb3_tdac.zoo.compare.runs import SETTINGS, Run, Settings
+from sb3_tdac.zoo.compare.statistics import EVALUATION
 
 
 def read(folder: Path) -> Comparison:
-    """What is in a folder: finished runs, or the evaluations of all, with or without the record.
+    """Read the finished runs of a folder, or its table of evaluations, with or without a record.
 
-    :param folder: folder
     :raises ValueError: if there is no comparison
     """
     record = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
     if record and "commands" not in record:
-        raise ValueError(f"{folder / RECORD} is of an older kind: train in another folder")
+        raise ValueError(
+            f"{folder / RECORD} was written by an older version: train in another folder"
+        )
     runs = [Run.read(path.parent) for path in sorted(folder.glob(f"*/*/{SETTINGS}"))]
     if record and runs:
         found = Comparison(**record)
-        found.add([run for run in runs if run.has_ended() and run.seed in _asked(found, run)])
+        # The last command may have been about other runs.
+        found.add([run for run in runs if run.seed in found.asked(run.env, run.algo)])
     elif (folder / TABLE).is_file():
         evaluations = pd.read_csv(folder / TABLE)
         missing = [column for column in COLUMNS if column not in evaluations]
         if missing:
-            raise ValueError(f"{folder / TABLE} has no column {missing[0]}: it is of an older kind")
+            raise ValueError(
+                f"{folder / TABLE} has no column {missing[0]}: an older version wrote it"
+            )
         names = {key: list(evaluations[key].unique()) for key in ("algo", "env")}
         record = {"algos": names["algo"], "envs": names["env"], **record}
         found = Comparison(**record, evaluations=evaluations[COLUMNS])
@@ -40,38 +43,27 @@ def read(folder: Path) -> Comparison:
     return found
 
 
-def _asked(comparison: Comparison, run: Run) -> list[int]:
-    """The seeds that were asked for; none, if the last command was about others."""
-    return comparison.seeds.get(run.env, {}).get(run.algo, [])
-
-
 def joined(parts: list[Comparison], envs: list[str] | None, algos: list[str] | None) -> Comparison:
-    """One comparison of several, or of a part of it.
+    """Join comparisons into one, or select a part.
 
-    :param parts: comparisons
     :param envs: environments, in this order; ``None``: all
     :param algos: contenders, in this order; ``None``: all
-    :raises ValueError: if a name is in none, a run in two, or settings or schedules differ
+    :raises ValueError: if a name is unknown, a run is in two, or settings or schedules differ
     """
-    names = {"environment": envs, "contender": algos}
-    for what, key in (("environment", "envs"), ("contender", "algos")):
-        known = list(dict.fromkeys(name for part in parts for name in getattr(part, key)))
-        unknown = [name for name in names[what] or [] if name not in known]
-        if unknown:
-            raise ValueError(f"unknown {what} {unknown[0]!r}: choose from {', '.join(known)}")
-        names[what] = names[what] or known
-    whole = Comparison(names["contender"] or [], names["environment"] or [])
-    for part in reversed(parts):
-        for key in ("thresholds", "random"):
-            getattr(whole, key).update(getattr(part, key))
+    envs = _chosen("environment", envs, [name for part in parts for name in part.envs])
+    algos = _chosen("contender", algos, [name for part in parts for name in part.algos])
+    whole = Comparison(algos, envs)
+    for part in reversed(parts):  # where parts differ, the first counts
+        whole.thresholds |= part.thresholds
+        whole.random |= part.random
         _take_settings(whole, part)
         for env, asked in part.seeds.items():
             seeds = whole.seeds.setdefault(env, {})
             seeds |= {algo: sorted({*seeds.get(algo, []), *new}) for algo, new in asked.items()}
     for part in parts:
-        for key in ("commands", "versions", "machines"):
-            new = [each for each in getattr(part, key) if each not in getattr(whole, key)]
-            getattr(whole, key).extend(new)
+        whole.commands += [each for each in part.commands if each not in whole.commands]
+        whole.versions += [each for each in part.versions if each not in whole.versions]
+        whole.machines += [each for each in part.machines if each not in whole.machines]
     table = pd.concat([part.evaluations for part in parts], ignore_index=True)
     table = table[table.env.isin(whole.envs) & table.algo.isin(whole.algos)]
     whole.evaluations = table.reset_index(drop=True)
@@ -79,10 +71,22 @@ def joined(parts: list[Comparison], envs: list[str] | None, algos: list[str] | N
     return whole
 
 
-def _take_settings(whole: Comparison, part: Comparison) -> None:
-    """Those of the runs that the part has, which are the same in every part.
+def _chosen(what: str, wanted: list[str] | None, known: list[str]) -> list[str]:
+    """Choose the wanted names, or all that are known.
 
-    :raises ValueError: if they are not
+    :raises ValueError: if a wanted name is unknown
+    """
+    known = list(dict.fromkeys(known))
+    for name in wanted or []:
+        if name not in known:
+            raise ValueError(f"unknown {what} {name!r}: choose from {', '.join(known)}")
+    return wanted or known
+
+
+def _take_settings(whole: Comparison, part: Comparison) -> None:
+    """Add the settings of the runs that a part has.
+
+    :raises ValueError: if another part has runs with other settings
     """
     there = part.evaluations[["env", "algo"]].drop_duplicates()
     for env, algo in there.itertuples(index=False, name=None):
@@ -98,15 +102,15 @@ def _take_settings(whole: Comparison, part: Comparison) -> None:
             )
 
 
-def _different(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Hyperparameters; not what only one of two versions of a constructor has."""
+def _different(one: Settings, other: Settings) -> list[str]:
+    """Name the hyperparameters that differ; a default that only one version has does not count."""
     both = [{**settings.get("defaults", {}), **settings["entry"]} for settings in (one, other)]
     names = {*one["entry"], *other["entry"], *(both[0].keys() & both[1].keys())}
     return sorted(name for name in names if both[0].get(name) != both[1].get(name))
 
 
 def _check(evaluations: pd.DataFrame) -> None:
-    """That evaluations are equal, and none is there twice.
+    """Check that all runs were evaluated alike, and that none is there twice.
 
     :raises ValueError: if not
     """

@@ -1,59 +1,56 @@
-"""One process of a sweep: rl_zoo3's optimisation, one trial after the other."""
+"""A worker process of a sweep: it runs rl_zoo3's trials, one after the other."""
 
-import contextlib
 import math
 import multiprocessing
 import os
 import signal
-import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import optuna
-import torch
 from optuna.trial import TrialState
+from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_tdac.zoo.commands import optimize
+from sb3_tdac.zoo.commands import train_with
+from sb3_tdac.zoo.hyperparams import Hyperparams
 from sb3_tdac.zoo.manager import ZooManager
-from sb3_tdac.zoo.study import ERROR, OWNER, is_void, opened, spent, this_process
-
-#: Seconds between two looks at the study when there is nothing to do.
-PAUSE = 0.5
+from sb3_tdac.zoo.storage import opened
+from sb3_tdac.zoo.sweep.study import ERROR, OWNER, is_void, owner, retry, spent
+from sb3_tdac.zoo.workers import PAUSE, become_worker
 
 
 class SweepManager(ZooManager):
-    """What parent and workers of a sweep share: they train nothing, so they write no run."""
+    """A manager that writes no run; parent and workers of a sweep derive from it."""
 
     def __init__(self, *more: Any, **options: Any):
         super().__init__(*more, **options)
         self.asked = self.max_total_trials or self.n_trials
 
-    def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The configuration, which the report repeats."""
+    def read_hyperparameters(self) -> tuple[Hyperparams, Hyperparams]:
+        """Read the configuration, and keep it for the report."""
         hyperparams, saved = super().read_hyperparameters()
         self.configuration = dict(saved)
         return hyperparams, saved
 
     def create_log_folder(self) -> None:
-        """None: there is no run."""
+        """Create no folder: there is no run."""
 
-    def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> Any:
-        """Environments that log nothing."""
+    def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
+        """Create environments that write no log."""
         return super().create_envs(n_envs, eval_env, no_log=True)
 
 
 class SurplusTrial(Exception):
-    """Another worker was quicker: there are as many trials as were asked for."""
+    """A trial is not needed: other workers have started as many as the user asked for."""
 
 
 class SweepWorker(SweepManager):
-    """Runs trials of a study until as many as were asked for are finished."""
+    """Runs trials of a study until enough of them are finished."""
 
     def hyperparameters_optimization(self) -> None:
-        """Run trials; wait while others run the last ones, which may have to be run again."""
+        """Run trials; while others run the last ones, wait: they may have to be run again."""
         assert self.storage is not None
-        with opened(self.storage) as storage:
+        with opened(self.storage, on_stale=retry) as storage:
             study = optuna.load_study(
                 study_name=self.study_name,
                 storage=storage,
@@ -63,6 +60,7 @@ class SweepWorker(SweepManager):
             self._run_trials(study)
 
     def _run_trials(self, study: optuna.Study) -> None:
+        """Start trials one by one: with Optuna's MaxTrialsCallback, workers start too many."""
         parent = multiprocessing.parent_process()
         while parent is None or parent.is_alive():
             trials = study.get_trials(deepcopy=False)
@@ -75,19 +73,18 @@ class SweepWorker(SweepManager):
                 time.sleep(PAUSE)
 
     def objective(self, trial: optuna.Trial) -> float:
-        """The mean return of one trial, which bears its worker's name.
+        """Run one trial as its owner, and note why it failed if it did.
 
-        :param trial: trial
         :return: mean return of its last evaluation
-        :raises SurplusTrial: if there are enough without it
+        :raises SurplusTrial: if there are enough trials without it
         """
-        trial.set_user_attr(OWNER, this_process())
+        trial.set_user_attr(OWNER, owner(os.getpid()))
         # Void trials stay void, so of the others at most ``asked`` can pass.
         trials = trial.study.get_trials(deepcopy=False)
         if sum(not is_void(other) for other in trials[: trial.number]) >= self.asked:
             raise SurplusTrial
         try:
-            value: float = super().objective(trial)
+            value = super().objective(trial)
             if not math.isfinite(value):
                 raise ValueError(f"the mean return is {value}")
         except optuna.TrialPruned as pruned:
@@ -100,49 +97,16 @@ class SweepWorker(SweepManager):
         return value
 
 
-def prepare(log: str) -> None:
-    """Make this process a worker, which its parent alone can end.
-
-    :param log: file for what it prints
-    """
-    with open(log, "a", buffering=1) as file:
-        os.dup2(file.fileno(), sys.stdout.fileno())
-        os.dup2(file.fileno(), sys.stderr.fileno())
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    # Ctrl-C reaches all processes of a terminal; the parent ends its workers, one by one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
-@contextlib.contextmanager
-def on_signal(number: int, handler: Any) -> Iterator[None]:
-    """What a signal does, for a while.
-
-    :param number: of the signal
-    :param handler: as of ``signal.signal``
-    """
-    before = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
-def sigterm_interrupts() -> contextlib.AbstractContextManager[None]:
-    """Let SIGTERM, a batch system's, end the parent as Ctrl-C does."""
-    return on_signal(signal.SIGTERM, signal.default_int_handler)
-
-
 def work(options: list[str], log: str) -> None:
-    """Run a worker in this process, which was started for it.
+    """Run trials in this process, which was started for it.
 
     :param options: of rl_zoo3's ``train``
-    :param log: file for what it prints
+    :param log: file of the output
     """
-    prepare(log)
-    # Training takes this as the end of its trial
+    become_worker(log)
+    # SIGTERM ends a trial as an error does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        optimize(options, SweepWorker)
+        train_with(SweepWorker, [*options, "-optimize"])
     except KeyboardInterrupt:
         print("ended by the parent")

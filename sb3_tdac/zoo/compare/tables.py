@@ -3,15 +3,17 @@
 import math
 from collections.abc import Sequence
 
-from sb3_tdac.zoo.comparison import SECONDS, STEPS, TABLE, Comparison
-from sb3_tdac.zoo.evaluation import EVAL_SEED
-from sb3_tdac.zoo.pictures import AGGREGATES, CURVES, IMPROVEMENT, curve_file
-from sb3_tdac.zoo.runs import DETERMINISTIC, STOCHASTIC
-from sb3_tdac.zoo.scores import RANDOM_EPISODES
-from sb3_tdac.zoo.statistics import (
+import pandas as pd
+
+from sb3_tdac.zoo.compare.comparison import SECONDS, STEPS, TABLE, Comparison
+from sb3_tdac.zoo.compare.pictures import AGGREGATES, CURVES, IMPROVEMENT, curve_file
+from sb3_tdac.zoo.compare.runs import DETERMINISTIC, EVAL_SEED, STOCHASTIC
+from sb3_tdac.zoo.compare.scores import RANDOM_EPISODES
+from sb3_tdac.zoo.compare.statistics import (
     METRICS,
     RESAMPLES,
     Estimate,
+    Floats,
     above,
     estimate,
     improvement,
@@ -22,38 +24,46 @@ from sb3_tdac.zoo.statistics import (
 
 MODES = (DETERMINISTIC, STOCHASTIC)
 TITLES = {STEPS: "At equal steps", SECONDS: "At equal training time"}
+#: Unit of a budget, and its digits after the point.
+UNITS = {STEPS: ("steps", 0), SECONDS: ("seconds", 1)}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table of Markdown.
+    """Write a Markdown table.
 
     >>> print(table(["a", "b"], [[1, "x"]]))
     | a | b |
-    |---|---|
+    |-----|-----|
     | 1 | x |
     """
-    lines = [head, *rows]
-    texts = ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
-    return "\n".join([texts[0], "|" + "---|" * len(head), *texts[1:]])
+    cells = pd.DataFrame(rows, columns=head, dtype=str)
+    return str(cells.to_markdown(index=False, disable_numparse=True, stralign=None))
 
 
 def show(found: Estimate, digits: int = 3) -> str:
-    """An estimate with its interval.
+    """Write an estimate with its interval.
 
     >>> show(Estimate(0.5, 0.25, 1.0)), show(Estimate(0.5, math.nan, math.nan), 1)
     ('0.500 (0.250 … 1.000)', '0.5')
     """
+    text = number(found.value, digits)
     if math.isnan(found.low):
-        return f"{found.value:.{digits}f}"
-    return f"{found.value:.{digits}f} ({found.low:.{digits}f} … {found.high:.{digits}f})"
+        return text
+    return f"{text} ({number(found.low, digits)} … {number(found.high, digits)})"
+
+
+def number(value: float, digits: int) -> str:
+    """Write a number; a dash stands for one that does not exist."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def spread(values: Floats) -> str:
+    """Write a mean and a standard deviation."""
+    return f"{values.mean():.2f} ± {values.std():.2f}"
 
 
 def markdown(comparison: Comparison) -> str:
-    """Settings, statistics of all environments, results of each, ranges, and configurations.
-
-    :param comparison: comparison
-    :return: text
-    """
+    """Write settings, overall statistics, results, ranges and configurations as Markdown."""
     parts = [f"# {', '.join(comparison.algos)} on {', '.join(comparison.envs)}"]
     parts += [f"`{command}`" for command in comparison.commands]
     parts += [_settings(comparison)]
@@ -81,7 +91,7 @@ def _settings(comparison: Comparison) -> str:
         "Every algorithm is evaluated after the same steps (0 is before training), each time in "
         f"the same {episodes} episodes (seeds {EVAL_SEED} to {EVAL_SEED + episodes - 1}), with "
         "deterministic and with sampled (*stochastic*) actions; the last time is after training, "
-        "which a last rollout may take beyond the last step (*steps trained*).",
+        "which ends with a whole rollout, maybe beyond the last step (*steps trained*).",
         f"Intervals: 95 %, percentiles of {RESAMPLES} stratified bootstrap resamples over seeds. "
         "Seconds are CPU time of training without evaluations, of one process with one thread.",
     ]
@@ -92,14 +102,14 @@ def _settings(comparison: Comparison) -> str:
 
 
 def _note(comparison: Comparison, clock: str) -> str:
-    """What is equal, and what the statistics of all environments leave out."""
+    """Say what is equal, and which environments the statistics leave out."""
     ours = comparison.reference
     text = "After the steps of each environment, deterministic: mean ± std (seeds)."
     if clock == SECONDS:
         text = (
-            f"Time of an environment: in which the median seed of {ours} took all steps. {ours} "
+            f"Time of an environment: what the median seed of {ours} needed for all steps. {ours} "
             "counts with its last evaluation, others with their last one before that time, "
-            "deterministic: mean ± std (mean steps of it)."
+            "deterministic: mean ± std (mean steps of that evaluation)."
         )
     for env in comparison.envs:
         lacking = [algo for algo in comparison.algos if not comparison.n_seeds(env, algo)]
@@ -109,58 +119,54 @@ def _note(comparison: Comparison, clock: str) -> str:
 
 
 def _overview(comparison: Comparison, clock: str) -> str:
-    """Mean returns of all, one row for each environment."""
-    rows, unit = comparison.at(clock=clock), {STEPS: "steps", SECONDS: "seconds"}[clock]
+    """Write the mean returns of all contenders, one row for each environment."""
+    rows, unit, digits = comparison.at(clock=clock), *UNITS[clock]
     lines = []
     for env in comparison.envs:
-        budget = comparison.budgets[clock].get(env, math.nan)
-        cells = [env, "-" if math.isnan(budget) else f"{budget:.{int(clock == SECONDS)}f}"]
+        cells = [env, number(comparison.budgets[clock].get(env, math.nan), digits)]
         for algo in comparison.algos:
-            chosen = rows[(rows.env == env) & (rows.algo == algo)]
+            steps = rows[(rows.env == env) & (rows.algo == algo)].step
+            count = len(steps) if clock == STEPS else number(steps.mean(), 0)
             values = comparison.column(rows, env, algo)
-            count = len(values) if clock == STEPS else f"{chosen.step.mean():.0f}"
-            cells += [f"{values.mean():.2f} ± {values.std():.2f} ({count})" if len(values) else "-"]
+            cells += [f"{spread(values)} ({count})" if len(values) else "-"]
         lines.append(cells)
     return table(["environment", unit, *comparison.algos], lines)
 
 
 def _results(comparison: Comparison, env: str) -> str:
+    """Write the results on one environment, one row for each contender."""
     threshold = comparison.thresholds[env]
     goal = "-" if threshold is None else f"{threshold:g}"
     head = ["algorithm", "seeds", "deterministic: mean ± std", "IQM", "stochastic: mean ± std"]
     head += ["IQM", f"reached {goal}", "steps to it", "seconds to it", "seconds", "steps trained"]
-    rows = [_result(comparison, env, algo, threshold, len(head)) for algo in comparison.algos]
+    rows = [_result(comparison, env, algo) for algo in comparison.algos]
+    padded = [[*row, *["-"] * (len(head) - len(row))] for row in rows]
     notes = (
         f"After {comparison.steps(env)[-1]} steps. Std over seeds. Steps and seconds to the "
         "threshold are medians over all seeds, - where half of them or more never reach it."
     )
-    return table(head, rows) + f"\n\n{notes}"
+    return table(head, padded) + f"\n\n{notes}"
 
 
-def _result(
-    comparison: Comparison, env: str, algo: str, threshold: float | None, width: int
-) -> list[object]:
-    """The row of a contender."""
+def _result(comparison: Comparison, env: str, algo: str) -> list[object]:
+    """Write the row of one contender; it has two cells if no run finished."""
     n_seeds = comparison.n_seeds(env, algo)
-    asked = len(comparison.seeds.get(env, {}).get(algo, [])) or n_seeds
+    asked = len(comparison.asked(env, algo)) or n_seeds
     cells: list[object] = [algo, n_seeds if asked == n_seeds else f"{n_seeds} of {asked}"]
     if not n_seeds:
-        return cells + ["-"] * (width - 2)
+        return cells
     for mode in MODES:
         values = comparison.column(comparison.at(mode), env, algo)
-        cells += [f"{values.mean():.2f} ± {values.std():.2f}", show(estimate(iqm, values), 2)]
-    curves = comparison.curves(env, algo)
-    last = curves[curves.step == curves.step.max()]
+        cells += [spread(values), show(estimate(iqm, values), 2)]
+    curves, threshold = comparison.curves(env, algo), comparison.thresholds[env]
     if threshold is None:
         cells += ["-"] * 3
     else:
         found = reached(curves, threshold)
         cells += [f"{found.runs} of {n_seeds}"]
-        cells += [
-            f"{x:.{digits}f}" if math.isfinite(x) else "-"
-            for x, digits in zip(found[1:], (0, 1), strict=True)
-        ]
-    return [*cells, f"{last.cpu_seconds.mean():.1f}", f"{last.timesteps.mean():.0f}"]
+        cells += [number(found.steps, 0), number(found.seconds, 1)]
+    last = curves[curves.step == curves.step.max()]
+    return [*cells, number(last.cpu_seconds.mean(), 1), number(last.timesteps.mean(), 0)]
 
 
 def _aggregates(comparison: Comparison, clock: str) -> str:
@@ -173,7 +179,7 @@ def _aggregates(comparison: Comparison, clock: str) -> str:
     return (
         table(["algorithm", "actions", "runs", *METRICS], rows)
         + f"\n\nNormalised scores on {len(comparison.common)} of {len(comparison.envs)} "
-        "environments, which count alike."
+        "environments, with equal weight."
     )
 
 
@@ -189,40 +195,29 @@ def _improvement(comparison: Comparison, clock: str) -> str:
     head += [f"{name} above, {mode}" for mode in MODES for name in ("mean", "IQM")]
     return (
         table(["", *head], rows)
-        + "\n\nThe probability that a run of the one ends above a run of the other, averaged over "
-        "environments, and the number of environments where its mean or IQM is above."
+        + "\n\nThe probability that a run of the first ends above a run of the second, averaged "
+        "over environments, and the number of environments where its mean or IQM is above."
     )
 
 
 def _ranges(comparison: Comparison) -> str:
-    rows = [
-        [
-            env,
-            f"{comparison.random[env]:.2f}",
-            f"{found.low:.2f}",
-            f"{found.high:.2f}",
-            found.origin,
-        ]
-        for env, found in comparison.ranges.items()
-    ]
+    rows = []
+    for env, found in comparison.ranges.items():
+        returns = (comparison.random[env], found.low, found.high)
+        rows.append([env, *(number(value, 2) for value in returns), found.origin])
     return (
         table(["environment", "random policy", "score 0", "score 1", "origin of score 1"], rows)
-        + f"\n\nThe random policy's is the mean return of {RANDOM_EPISODES} episodes "
-        f"(`python -m sb3_tdac.zoo.scores`). All evaluations: `{TABLE}`."
+        + f"\n\nRandom policy: mean return of {RANDOM_EPISODES} episodes "
+        f"(`python -m sb3_tdac.zoo.compare.scores`). All evaluations: `{TABLE}`."
     )
 
 
 def _entries(comparison: Comparison) -> str:
-    rows = [
-        [env, algo, comparison.settings[env][algo]["origin"], _entry(comparison, env, algo)]
+    known = [
+        (env, algo, comparison.settings[env][algo])
         for env in comparison.envs
         for algo in comparison.algos
         if algo in comparison.settings.get(env, {})
     ]
-    return table(
-        ["environment", "algorithm", "from", "rl_zoo3's entry; the rest is the constructor's"], rows
-    )
-
-
-def _entry(comparison: Comparison, env: str, algo: str) -> str:
-    return f"`{comparison.settings[env][algo]['entry']}`"
+    head = ["environment", "algorithm", "from", "rl_zoo3's entry; the rest is the constructor's"]
+    return table(head, [[env, algo, it["origin"], f"`{it['entry']}`"] for env, algo, it in known])

@@ -1,6 +1,6 @@
-"""Which returns are scores 0 and 1.
+"""The normalisation of returns: which returns are scores 0 and 1.
 
-``python -m sb3_tdac.zoo.scores`` measures the random policy on all environments of the table.
+``python -m sb3_tdac.zoo.compare.scores`` measures the random policy on all known environments.
 """
 
 from typing import NamedTuple
@@ -8,8 +8,7 @@ from typing import NamedTuple
 import gymnasium as gym
 import pandas as pd
 
-from sb3_tdac.zoo.evaluation import EVAL_SEED
-from sb3_tdac.zoo.runs import DETERMINISTIC
+from sb3_tdac.zoo.compare.runs import DETERMINISTIC, EVAL_SEED
 
 RANDOM_EPISODES = 100
 THRESHOLD = "gymnasium's reward threshold"
@@ -17,15 +16,15 @@ ZOO_PPO = "PPO in rl_zoo3's benchmark.md"
 
 
 class Range(NamedTuple):
-    """Returns whose scores are 0 and 1, and where the latter comes from."""
+    """The returns that are scores 0 and 1, and the origin of score 1."""
 
     low: float
     high: float
     origin: str
 
 
-#: Mean return of a random policy as measured by ``random_return`` with gymnasium 1.4.0, and a
-#: return to compare with: gymnasium's, or where it has none, a published one.
+#: Score 0: mean return of a random policy, measured by ``random_return`` with gymnasium 1.4.0.
+#: Score 1: gymnasium's threshold, or a published return where it has none.
 RANGES = {
     "Pendulum-v1": Range(-1223.888, -172.225, ZOO_PPO),
     "CartPole-v1": Range(22.83, 475.0, THRESHOLD),
@@ -44,9 +43,8 @@ RANGES = {
 
 
 def random_return(env_id: str) -> float:
-    """Mean return of a policy that draws actions uniformly.
+    """Measure the mean return of a policy that draws actions uniformly.
 
-    :param env_id: environment
     :return: mean of ``RANDOM_EPISODES`` episodes
     """
     env = gym.make(env_id)
@@ -64,12 +62,10 @@ def random_return(env_id: str) -> float:
 
 
 def normalisation(env: str, returns: pd.DataFrame, random: float) -> Range:
-    """The range of an environment.
+    """Choose the returns of an environment that are scores 0 and 1.
 
-    :param env: environment
-    :param returns: of all evaluations
     :param random: mean return of a random policy
-    :return: that of the table, or from the random policy to the best evaluation
+    :return: those in ``RANGES``, or the random policy's and the best evaluation's
     """
     if env in RANGES:
         return RANGES[env]

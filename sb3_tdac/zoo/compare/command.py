@@ -1,32 +1,31 @@
-"""``sb3-tdac compare``: several algorithms on several environments, with equal evaluations."""
+"""``sb3-tdac compare``: reads its options, trains what is missing, and writes the results."""
 
 import argparse
 import importlib
 import os
 import platform
 import shlex
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 
 from sb3_tdac.zoo import ALGO, register
-from sb3_tdac.zoo.comparison import Comparison
-from sb3_tdac.zoo.contenders import Contender
-from sb3_tdac.zoo.folders import joined, read
-from sb3_tdac.zoo.pictures import draw
-from sb3_tdac.zoo.pool import Pool, describe
-from sb3_tdac.zoo.runs import Run
-from sb3_tdac.zoo.tables import markdown
-from sb3_tdac.zoo.worker import sigterm_interrupts
+from sb3_tdac.zoo.compare.comparison import Comparison
+from sb3_tdac.zoo.compare.contenders import Contender
+from sb3_tdac.zoo.compare.folders import joined, read
+from sb3_tdac.zoo.compare.pictures import draw
+from sb3_tdac.zoo.compare.pool import Pool
+from sb3_tdac.zoo.compare.runs import Run, Settings
+from sb3_tdac.zoo.compare.tables import markdown
+from sb3_tdac.zoo.messages import did_you_mean
+from sb3_tdac.zoo.workers import sigterm_interrupts
 
 
 def compare(options: list[str]) -> None:
-    """Train what is missing, and write tables and pictures of all.
+    """Train the missing runs, and write tables and pictures of all runs.
 
     :param options: of the command line
-    :raises ValueError: if they do not fit together
+    :raises ValueError: if the options contradict each other
     :raises RuntimeError: if a run failed
     """
     parser = _parser()
@@ -45,28 +44,27 @@ def compare(options: list[str]) -> None:
         envs=args.env,
         commands=[shlex.join(["sb3-tdac", "compare", *options])],
         thresholds=dict(thresholds(args.threshold, args.env)),
-        seeds={env: {algo: [*_seeds(args)] for algo in args.algos} for env in args.env},
+        seeds={env: {algo: [*args.seeds] for algo in args.algos} for env in args.env},
         machines=[f"{platform.platform()}, {os.cpu_count()} CPUs"],
     )
     comparison.complete()
-    comparison.write_record(args.out)  # so that --from can draw what there is at any time
+    comparison.write_record(args.out)  # so that --from can draw the finished runs at any time
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are in {args.out}", flush=True)
     with sigterm_interrupts():
         failures = Pool(args.workers, args.gym_packages).train(missing)
-    finished = [run for run in runs if run.is_finished()]
-    comparison.add(finished)
-    if finished:
+    comparison.add(runs)
+    if not comparison.evaluations.empty:
         _write(comparison, args.out)
     if failures:
-        reasons = "; ".join(f"{describe(run)}: {why}" for run, why in failures)
+        reasons = "; ".join(f"{run}: {why}" for run, why in failures)
         raise RuntimeError(f"{len(failures)} of {len(runs)} runs failed: {reasons}")
 
 
 def _redraw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Draw what is in one folder or in several."""
+    """Draw the runs of one folder or of several."""
     out = args.out or args.folders[0]
     if len(args.folders) > 1 and args.out is None:
-        parser.error("--out is needed where --from names several folders")
+        parser.error("--out is needed if --from names several folders")
     parts = [read(folder) for folder in args.folders]
     comparison = joined(parts, args.env, args.algos)
     comparison.thresholds |= thresholds(args.threshold, comparison.envs)
@@ -74,12 +72,11 @@ def _redraw(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 
 def thresholds(words: list[str], envs: list[str]) -> dict[str, float]:
-    """The returns to reach that the user names.
+    """Parse the returns to reach.
 
     :param words: a number, or ``ENV=NUMBER`` for each environment
-    :param envs: environments
-    :return: return to reach of the environments that were named
-    :raises ValueError: if a word is no number, or it is not said of which environment
+    :return: return to reach of each environment that is named
+    :raises ValueError: if a word is no number, or names no environment
     """
     found = {}
     for word in words:
@@ -87,7 +84,7 @@ def thresholds(words: list[str], envs: list[str]) -> dict[str, float]:
         if not env and len(envs) == 1:
             (env,) = envs
         if env not in envs:
-            raise ValueError(f"--threshold {word}: say ENV=NUMBER with ENV from {', '.join(envs)}")
+            raise ValueError(f"--threshold {word}: use ENV=NUMBER with ENV from {', '.join(envs)}")
         try:
             found[env] = float(number)
         except ValueError:
@@ -96,6 +93,7 @@ def thresholds(words: list[str], envs: list[str]) -> dict[str, float]:
 
 
 def _write(comparison: Comparison, folder: Path) -> None:
+    """Write the evaluations, the pictures and the tables."""
     comparison.write(folder)
     draw(comparison, folder)
     path = folder / "comparison.md"
@@ -114,18 +112,18 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--algos",
         nargs="+",
-        help="rl_zoo3's names of them, the first one compared with the others. a2c has rl_zoo3's "
-        "configuration (tdac: ours), a2c-defaults the constructor's defaults, a2c-gae_lambda=0 "
-        f"another value of that key; default: {ALGO} a2c ppo",
+        help="rl_zoo3's names of algorithms; the others are compared with the first one. a2c has "
+        "rl_zoo3's configuration (tdac: ours), a2c-defaults the constructor's defaults, "
+        f"a2c-gae_lambda=0 another value of that key; default: {ALGO} a2c ppo",
     )
-    add("--seeds", type=int, default=5, help="number of seeds")
+    add("--seeds", type=_count, default=5, help="number of seeds; default: 5")
     add("--first-seed", type=int, default=0, help="the first of them; default: 0")
-    add("-n", "--n-timesteps", type=int, help="environment steps of each run")
-    add("--eval-freq", type=int, help="steps between evaluations; default: a tenth of all")
-    add("--eval-episodes", type=int, default=20, help="episodes of an evaluation")
+    add("-n", "--n-timesteps", type=_count, help="environment steps of each run")
+    add("--eval-freq", type=_count, help="steps between evaluations; default: a tenth of all")
+    add("--eval-episodes", type=_count, default=20, help="episodes of an evaluation; default: 20")
     add(
         "--n-envs",
-        type=int,
+        type=_count,
         help="environments of each run; default: the configuration's, or with defaults 8 for "
         "on-policy algorithms and 1 for others",
     )
@@ -135,8 +133,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="return to reach: a number, or ENV=NUMBER for each environment; default: gymnasium's",
     )
-    add("--workers", type=int, default=os.cpu_count(), help="processes; default: all CPUs")
-    add("--device", default="cpu", help="PyTorch device")
+    add("--workers", type=_count, default=os.cpu_count(), help="processes; default: all CPUs")
+    add("--device", default="cpu", help="PyTorch device; default: cpu")
     add("--gym-packages", nargs="+", default=[], help="modules that register environments")
     add("--out", type=Path, help="folder; default: logs/compare/STEPS_steps")
     add(
@@ -144,47 +142,44 @@ def _parser() -> argparse.ArgumentParser:
         dest="folders",
         nargs="+",
         type=Path,
-        help="only redraw what is in this folder, or in these together in --out; --env and --algos "
-        "choose a part of it",
+        help="only redraw the runs of this folder, or of several folders together in --out; --env "
+        "and --algos choose a part of them",
     )
     return parser
 
 
+def _count(text: str) -> int:
+    """Parse a number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Check the numbers, and fill in those that depend on others."""
+    """Check the options, and complete those that depend on others."""
     for option in ("env", "n_timesteps"):
         if getattr(args, option) is None:
             parser.error(f"--{option.replace('_', '-')} is needed, or --from")
-    if args.eval_freq is None:
-        args.eval_freq = max(1, args.n_timesteps // 10)
-    least = dict.fromkeys(
-        ("seeds", "n_timesteps", "eval_freq", "eval_episodes", "n_envs", "workers"), 1
-    )
-    for option, low in (least | {"first_seed": 0}).items():
-        value = getattr(args, option)
-        if value is not None and value < low:
-            parser.error(f"--{option.replace('_', '-')} must be at least {low}, got {value}")
+    if args.first_seed < 0:
+        parser.error(f"argument --first-seed: must be at least 0, got {args.first_seed}")
+    args.seeds = range(args.first_seed, args.first_seed + args.seeds)
+    args.eval_freq = args.eval_freq or max(1, args.n_timesteps // 10)
     args.algos = args.algos or [ALGO, "a2c", "ppo"]
     args.out = args.out or Path("logs") / "compare" / f"{args.n_timesteps}_steps"
-    known = list(gym.envs.registry)
     for env in args.env:
-        if env not in known:
-            closest = get_close_matches(env, known, n=1)
-            hint = f"did you mean {closest[0]!r}?" if closest else "it is not registered"
+        if env not in gym.envs.registry:
+            hint = did_you_mean(env, gym.envs.registry, "it is not registered")
             raise ValueError(f"unknown environment {env!r}: {hint}")
     for what, names in (("environment", args.env), ("algorithm", args.algos)):
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise ValueError(f"{what} {twice[0]!r} is named twice")
-
-
-def _seeds(args: argparse.Namespace) -> range:
-    return range(args.first_seed, args.first_seed + args.seeds)
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{what} {name!r} is named twice")
 
 
 def _runs(args: argparse.Namespace) -> list[Run]:
-    """All runs; seed by seed, so that an interrupted comparison has something of everything."""
-    settings: dict[tuple[str, str], dict[str, Any]] = {}
+    """List all runs, seed by seed, so that an interrupted comparison has some of each contender."""
+    settings: dict[tuple[str, str], Settings] = {}
     for contender in map(Contender.parse, args.algos):
         for env in args.env:
             origin, entry = contender.entry(env, args.n_envs, args.n_timesteps)
@@ -200,7 +195,7 @@ def _runs(args: argparse.Namespace) -> list[Run]:
             }
     return [
         Run(args.out, env, algo, seed, settings[env, algo])
-        for seed in _seeds(args)
+        for seed in args.seeds
         for env in args.env
         for algo in args.algos
     ]

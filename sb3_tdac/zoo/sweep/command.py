@@ -1,10 +1,8 @@
-"""``sb3-tdac sweep``: several processes search hyperparameters in one study."""
+"""``sb3-tdac sweep``: reads its options, and runs the parent process of the workers."""
 
 import argparse
-import multiprocessing
 import os
 import signal
-import sys
 import time
 import zlib
 from functools import partial
@@ -12,7 +10,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from socket import gethostname
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import optuna
@@ -20,10 +17,13 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_SAMPLER
 
-from sb3_tdac.zoo.commands import optimize
-from sb3_tdac.zoo.report import Progress, write_best
-from sb3_tdac.zoo.study import RETRIES, fail, fail_orphans, opened, spent
-from sb3_tdac.zoo.worker import PAUSE, SweepManager, on_signal, sigterm_interrupts, work
+from sb3_tdac.zoo.commands import train_with
+from sb3_tdac.zoo.progress import ProgressDisplay
+from sb3_tdac.zoo.storage import opened
+from sb3_tdac.zoo.sweep import report
+from sb3_tdac.zoo.sweep.study import RETRIES, fail, fail_orphans, owner, retry, spent
+from sb3_tdac.zoo.sweep.worker import SweepManager, work
+from sb3_tdac.zoo.workers import PAUSE, new_process, on_signal, sigterm_interrupts
 
 #: Seconds that a worker has to end its trial.
 PATIENCE = 10
@@ -32,7 +32,7 @@ PATIENCE = 10
 def sweep(options: list[str]) -> None:
     """Search hyperparameters with several processes.
 
-    :param options: ``--workers``, and those of rl_zoo3's ``train``
+    :param options: ``--workers``, and options of rl_zoo3's ``train``
     """
     parser = argparse.ArgumentParser(
         prog="sb3-tdac sweep",
@@ -41,24 +41,16 @@ def sweep(options: list[str]) -> None:
         "--n-trials is the number of finished trials in the whole study, --storage a journal file "
         "(*.log) or a database URL, by default LOG_FOLDER/ALGO/sweeps/STUDY_NAME/journal.log.",
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes of this machine")
+    parser.add_argument("--workers", type=int, default=1, help="processes on this machine")
     own, others = parser.parse_known_args(options)
     if own.workers < 1:
         parser.error(f"--workers must be at least 1, got {own.workers}")
-    optimize(others, partial(Sweep, options=others, workers=own.workers))
-
-
-def _context() -> Any:
-    """Workers are forked from a process that has imported what they need, where that is safe."""
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sb3_tdac.zoo.worker"])
-    return context
+    manager = partial(Sweep, options=others, workers=own.workers)
+    train_with(manager, [*others, "-optimize"])
 
 
 class Sweep(SweepManager):
-    """The parent: it makes the study, starts workers, shows their progress, and writes the best."""
+    """The parent process: it makes the study, starts workers, shows progress, writes the best."""
 
     def __init__(self, *more: Any, options: list[str], workers: int, **others: Any):
         super().__init__(*more, **others)
@@ -71,6 +63,7 @@ class Sweep(SweepManager):
         self.folder = Path(self.log_path) / "sweeps" / self.study_name
         self.url = self.storage or str(self.folder / "journal.log")
         self.processes: list[BaseProcess] = []
+        self.reported: set[int] = set()
         self.started = self.futile = 0
 
     def hyperparameters_optimization(self) -> None:
@@ -80,18 +73,19 @@ class Sweep(SweepManager):
         :raises RuntimeError: if no trial gave a result, or workers die at once
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with opened(self.url) as storage:
+        with opened(self.url, on_stale=retry) as storage:
             study = self._open_study(storage)
             fail_orphans(study)
             try:
-                with sigterm_interrupts(), Progress(self.asked) as progress:
-                    self._supervise(study, progress)
+                with sigterm_interrupts():
+                    with ProgressDisplay("trials", self.asked, n_jobs=self.asked) as progress:
+                        self._supervise(study, progress)
             finally:
                 self._end(study)
-            write_best(study, self, self.folder)
+            report.write_best(study, self, self.folder)
 
     def _open_study(self, storage: BaseStorage) -> optuna.Study:
-        """Make or open the study before the workers do, which would trip over each other."""
+        """Make or open the study; workers that make it at the same time would fail."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             study_name=self.study_name,
@@ -112,21 +106,30 @@ class Sweep(SweepManager):
             )
         return study
 
-    def _supervise(self, study: optuna.Study, progress: Progress) -> None:
+    def _supervise(self, study: optuna.Study, progress: ProgressDisplay) -> None:
         """Keep the workers alive until enough trials are finished."""
         n_spent = -1
         while True:
             trials = study.get_trials(deepcopy=False)
-            progress.show(spent(trials), len(self.processes))
-            if len(spent(trials)) >= self.asked:
+            finished = spent(trials)
+            self._show(finished, progress)
+            if len(finished) >= self.asked:
                 return
-            if len(spent(trials)) > n_spent:
-                n_spent, self.futile = len(spent(trials)), 0
+            if len(finished) > n_spent:
+                n_spent, self.futile = len(finished), 0
             self._bury(study)
-            missing = self.asked - len(spent(trials))
-            while len(self.processes) < min(self.workers, missing):
+            while len(self.processes) < min(self.workers, self.asked - len(finished)):
                 self._start(study.study_name, len(trials))
             time.sleep(PAUSE)
+
+    def _show(self, finished: list[optuna.trial.FrozenTrial], progress: ProgressDisplay) -> None:
+        """Show how many trials are finished, and the results of the new ones."""
+        summary = report.summary(finished, len(self.processes))
+        progress.show(len(finished), summary)
+        for trial in finished:
+            if trial.number not in self.reported:
+                self.reported.add(trial.number)
+                progress.end_job(f"{report.result(trial)}; {summary}")
 
     def _bury(self, study: optuna.Study) -> None:
         """Take the dead workers off the list, and give their trials to others."""
@@ -135,7 +138,7 @@ class Sweep(SweepManager):
         self.futile += sum(process.exitcode != 0 for process in dead)
         if self.futile > 3 * self.workers:
             raise RuntimeError(f"workers die without finishing a trial: see {self.folder}/*.log")
-        fail_orphans(study, ended=[f"{gethostname()}:{process.pid}" for process in dead])
+        fail_orphans(study, ended=[owner(process.pid) for process in dead])
 
     def _start(self, study_name: str, n_trials: int) -> None:
         """Start a worker, with a seed that no other one has."""
@@ -145,16 +148,14 @@ class Sweep(SweepManager):
         options = [*self.options, "--seed", str(seed), "--storage", self.url]
         options += ["--study-name", study_name, "--max-total-trials", str(self.asked)]
         log = str(self.folder / f"worker_{gethostname()}_{os.getpid()}_{self.started}.log")
-        process = _context().Process(target=work, args=(options, log))
-        # Networks of this size run best on one thread, and each worker is one.
-        one_thread = mock.patch.dict(os.environ, OMP_NUM_THREADS="1")
-        # Ctrl-C reaches all processes of a terminal: workers are born deaf to it.
-        with one_thread, on_signal(signal.SIGINT, signal.SIG_IGN):
+        process = new_process(work, options, log)
+        # Ctrl-C reaches all processes of a terminal: workers ignore it from their first moment.
+        with on_signal(signal.SIGINT, signal.SIG_IGN):
             process.start()
         self.processes.append(process)
 
     def _end(self, study: optuna.Study) -> None:
-        """End the workers; what they leave is marked as failed, or never was started."""
+        """End the workers, and mark their trials and the unneeded retries as failed."""
         for process in self.processes:
             process.terminate()
         deadline = time.monotonic() + PATIENCE
@@ -162,7 +163,7 @@ class Sweep(SweepManager):
             process.join(max(0.0, deadline - time.monotonic()))
             process.kill()
             process.join()
-        ended = [f"{gethostname()}:{process.pid}" for process in self.processes]
+        ended = [owner(process.pid) for process in self.processes]
         self.processes = []
         fail_orphans(study, ended, again=False)
         trials = study.get_trials(deepcopy=False)

@@ -1,12 +1,10 @@
-"""What a comparison compares: algorithms, and variants of them, with their configurations."""
+"""The contenders of a comparison: algorithms and their variants, with their configurations."""
 
 import ast
 import inspect
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import rl_zoo3
@@ -18,33 +16,33 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 
 from sb3_tdac.zoo import ALGO
-from sb3_tdac.zoo.manager import ZOO_KEYS, configurations
+from sb3_tdac.zoo.hyperparams import Hyperparams
+from sb3_tdac.zoo.manager import check_key, configurations
 
 DEFAULTS = "defaults"
-#: Environments of the on-policy algorithms where neither an entry nor the user says how many.
+#: Environments of the on-policy algorithms, if neither an entry nor the user gives a number.
 N_ENVS = 8
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One algorithm as it is configured.
+    """One algorithm with its configuration.
 
-    :param name: ``ALGO``, ``ALGO-defaults``, or either with ``-KEY=VALUE`` once or more often
+    :param name: ``ALGO`` or ``ALGO-defaults``, and any number of ``-KEY=VALUE``
     :param algo: rl_zoo3's name of the algorithm
-    :param defaults: with the constructor's defaults instead of a tuned configuration
-    :param changes: of the configuration
+    :param defaults: whether it has the constructor's defaults instead of a tuned configuration
+    :param changes: changes of the configuration
     """
 
     name: str
     algo: str
     defaults: bool
-    changes: dict[str, Any]
+    changes: Hyperparams
 
     @classmethod
     def parse(cls, name: str) -> "Contender":
-        """A contender from its name.
+        """Make a contender from its name.
 
-        :param name: name
         :raises ValueError: if its algorithm or an argument is unknown
 
         >>> Contender.parse("a2c-defaults-learning_rate=1e-4")  # doctest: +NORMALIZE_WHITESPACE
@@ -56,22 +54,16 @@ class Contender:
             hint = f"choose from {', '.join(ALGOS)}, with -{DEFAULTS} or -KEY=VALUE after it"
             raise ValueError(f"unknown algorithm {name!r}: {hint}")
         changes = dict(word.split("=", 1) for word in words if word != DEFAULTS)
-        known = {*inspect.signature(ALGOS[algo].__init__).parameters, *ZOO_KEYS} - {"self", "env"}
         for key in changes:
-            if key not in known:
-                closest = get_close_matches(key, known, n=1)
-                hint = f"did you mean {closest[0]}?" if closest else "remove it"
-                raise ValueError(f"unknown key {key!r} in {name!r}: {hint}")
+            check_key(key, ALGOS[algo], where=repr(name))
         literals = {key: _literal(value) for key, value in changes.items()}
         return cls(name, algo, DEFAULTS in words, literals)
 
-    def entry(self, env: str, n_envs: int | None, n_timesteps: int) -> tuple[str, dict[str, Any]]:
-        """Its configuration for an environment.
+    def entry(self, env: str, n_envs: int | None, n_timesteps: int) -> tuple[str, Hyperparams]:
+        """Look up its configuration for an environment.
 
-        :param env: environment
         :param n_envs: number of environments; ``None``: the configuration's
-        :param n_timesteps: environment steps
-        :return: where it is from, and the entry as rl_zoo3 writes them
+        :return: where the entry comes from, and the entry in the form of rl_zoo3's files
         """
         if self.defaults:
             origin, entry = "constructor", _default_entry(env, self.algo)
@@ -80,10 +72,10 @@ class Contender:
         fixed = {"n_timesteps": n_timesteps} | ({"n_envs": n_envs} if n_envs else {})
         return origin, {**entry, **self.changes, **fixed}
 
-    def constructor_defaults(self, entry: dict[str, Any]) -> dict[str, str]:
-        """What its entry leaves to the constructor: a run with other defaults is another run.
+    def constructor_defaults(self, entry: Hyperparams) -> dict[str, str]:
+        """Read the arguments that an entry leaves to the constructor.
 
-        :param entry: configuration
+        A run of a version with other defaults is another run.
         """
         algorithm = ALGOS[self.algo]
         policy = algorithm.policy_aliases.get(entry.get("policy", ""))
@@ -97,22 +89,22 @@ class Contender:
         }
 
 
-def _literal(value: str) -> Any:
-    """A number, truth value or list; everything else is a word, as in rl_zoo3's files."""
+def _literal(value: str) -> object:
+    """Convert a number, truth value or list; all else is a string, as in rl_zoo3's files."""
     try:
         return ast.literal_eval(value)
     except (SyntaxError, ValueError):
         return value
 
 
-def _tuned_entry(env: str, algo: str) -> tuple[str, dict[str, Any]]:
-    """The entry of an environment, or of its newest older version, or the file's ``default``.
+def _tuned_entry(env: str, algo: str) -> tuple[str, Hyperparams]:
+    """Look up an environment, or its newest older version, or the file's ``default``.
 
-    :raises ValueError: if there is none of these
+    :raises ValueError: if the file has none of them
     """
     folder = configurations() if algo == ALGO else Path(rl_zoo3.__file__).parent / "hyperparams"
     path = folder / f"{algo}.yml"
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())
+    entries: dict[str, Hyperparams] = yaml.safe_load(path.read_text())
     name, _, version = env.rpartition("-v")
     older = [f"{name}-v{n}" for n in reversed(range(int(version)))] if version.isdigit() else []
     atari = ["atari"] if ExperimentManager.is_atari(env) else []
@@ -124,10 +116,11 @@ def _tuned_entry(env: str, algo: str) -> tuple[str, dict[str, Any]]:
     )
 
 
-def _default_entry(env: str, algo: str) -> dict[str, Any]:
-    """No configuration but the policy, which the constructors have no default for.
+def _default_entry(env: str, algo: str) -> Hyperparams:
+    """Make an entry of the two keys that constructors have no defaults for.
 
-    On-policy algorithms have ``N_ENVS`` environments, the others one.
+    The policy is the one for the observations. On-policy algorithms have ``N_ENVS`` environments,
+    the others one.
 
     :raises ValueError: if the algorithm has no policy for the observations
     """

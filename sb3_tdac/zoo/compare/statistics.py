@@ -1,8 +1,8 @@
 """The statistics of rliable, with intervals from scipy's bootstrap.
 
-A score is a normalised return. An algorithm's are columns, one of (runs,) for each environment,
-which are the strata: the bootstrap resamples each for itself. Environments count alike, however
-many runs they have.
+A score is a normalised return. The scores of an algorithm are columns, one of shape (runs,) for
+each environment. The bootstrap is stratified: it resamples each column separately. All environments
+have equal weight; rliable's own functions need the same number of runs on each.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ Floats = NDArray[np.floating[Any]]
 #: Takes columns (..., runs), one for each environment, and gives (...).
 Metric = Callable[..., Floats]
 RESAMPLES = 2000
-#: What identifies an evaluation in a table of episodes.
+#: The columns that identify an evaluation in a table of episodes.
 EVALUATION = ["env", "algo", "seed", "mode", "step"]
 TIMES = ["timesteps", "seconds", "cpu_seconds"]
 
 
 class Estimate(NamedTuple):
-    """A number with its 95 % interval, which is NaN where there is one run."""
+    """A number with its 95 % interval, which is NaN if there is a single run."""
 
     value: float
     low: float
@@ -31,7 +31,9 @@ class Estimate(NamedTuple):
 
 
 def iqm(*columns: Floats, axis: int = -1) -> Floats:
-    """Mean of the middle half of all scores; of one at its edge the part counts that is in it.
+    """Interquartile mean: the mean of the middle half of all scores.
+
+    A score at the edge of that half counts with the part inside.
 
     >>> float(iqm(np.array([0.0, 1.0, 2.0, 9.0])))
     1.5
@@ -61,10 +63,9 @@ def optimality_gap(*columns: Floats, axis: int = -1) -> Floats:
 
 
 def improvement(*columns: Floats, axis: int = -1) -> Floats:
-    """Probability that a run of X beats one of Y, a tie being half of that; mean over environments.
+    """Probability that a run of X beats a run of Y; a tie counts half; mean over environments.
 
-    :param columns: of X, then of Y
-    :param axis: the last one
+    :param columns: columns of X, then of Y
     """
     half = len(columns) // 2
     pairs = zip(columns[:half], columns[half:], strict=True)
@@ -76,11 +77,9 @@ METRICS = {"IQM": iqm, "median": median, "mean": mean, "optimality gap": optimal
 
 
 def estimate(metric: Metric, *columns: Floats) -> Estimate:
-    """A metric with its stratified bootstrap interval.
+    """Compute a metric with its stratified bootstrap interval.
 
-    :param metric: metric
     :param columns: scores (runs,) of each environment, of one algorithm or of two
-    :return: estimate
     """
     value = float(metric(*columns))
     if min(len(column) for column in columns) < 2:
@@ -97,9 +96,9 @@ def estimate(metric: Metric, *columns: Floats) -> Estimate:
 
 
 def above(metric: Metric, ours: Sequence[Floats], theirs: Sequence[Floats]) -> str:
-    """On how many environments an algorithm is above another one.
+    """Count the environments where an algorithm is above another one.
 
-    :param metric: of one column
+    :param metric: metric of one column
     :param ours: columns of the one
     :param theirs: columns of the other
 
@@ -114,7 +113,7 @@ def above(metric: Metric, ours: Sequence[Floats], theirs: Sequence[Floats]) -> s
 
 
 def returns_of(evaluations: pd.DataFrame) -> pd.DataFrame:
-    """One row for each evaluation: its mean return, and when it was.
+    """Compute the mean return of each evaluation, and keep its times.
 
     :param evaluations: one row for each episode
     """
@@ -124,7 +123,7 @@ def returns_of(evaluations: pd.DataFrame) -> pd.DataFrame:
 
 
 class Reached(NamedTuple):
-    """When a threshold was reached: medians over all runs, infinite if most never did."""
+    """When a threshold was reached: medians over all runs, infinite if most never reached it."""
 
     runs: int
     steps: float
@@ -132,10 +131,9 @@ class Reached(NamedTuple):
 
 
 def reached(curves: pd.DataFrame, threshold: float) -> Reached:
-    """When the deterministic mean return was at or above a threshold for the first time.
+    """Find when the deterministic mean return was first at or above a threshold.
 
     :param curves: deterministic evaluations of one algorithm on one environment
-    :param threshold: return
     """
     first = curves[curves["return"] >= threshold].sort_values("step").groupby("seed").first()
     first = first.reindex(curves.seed.unique())
@@ -144,9 +142,9 @@ def reached(curves: pd.DataFrame, threshold: float) -> Reached:
 
 
 def curve(points: Sequence[Sequence[Floats]]) -> Floats:
-    """IQM with its interval at several points.
+    """Compute the IQM with its interval at several points.
 
-    :param points: columns at each
+    :param points: columns at each point
     :return: (3, points): value, low, high
     """
     return np.array([estimate(iqm, *columns) for columns in points]).reshape(-1, 3).T

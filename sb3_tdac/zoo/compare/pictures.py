@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rliable import plot_utils
 
-from sb3_tdac.zoo.comparison import SECONDS, STEPS, Comparison
-from sb3_tdac.zoo.statistics import METRICS, Floats, curve, estimate, improvement
+from sb3_tdac.zoo.compare.comparison import SECONDS, STEPS, Comparison
+from sb3_tdac.zoo.compare.statistics import METRICS, Floats, curve, estimate, improvement
 
 SCORE = "IQM of the normalised score"
 AGGREGATES, CURVES = "aggregates.png", "sample_efficiency.png"
@@ -18,7 +18,7 @@ IMPROVEMENT = "probability_of_improvement.png"
 
 
 def curve_file(env: str) -> str:
-    """The name of an environment's picture.
+    """Name the picture of an environment.
 
     >>> curve_file("ALE/Pong-v5")
     'curve_ALE-Pong-v5.png'
@@ -27,11 +27,7 @@ def curve_file(env: str) -> str:
 
 
 def draw(comparison: Comparison, folder: Path) -> None:
-    """Draw learning curves, aggregates, and probabilities of improvement.
-
-    :param comparison: comparison
-    :param folder: where to write
-    """
+    """Draw learning curves, aggregates, and probabilities of improvement."""
     backend = plt.get_backend()
     plt.switch_backend("Agg")
     try:
@@ -48,7 +44,7 @@ def draw(comparison: Comparison, folder: Path) -> None:
 
 
 def _panels(steps: str, seconds: str, score: str) -> Figure:
-    """An empty picture: against steps, and against time."""
+    """Make an empty picture with two panels: against steps, and against time."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
     panels[0].set(xlabel=steps, ylabel=score)
     panels[1].set(xlabel=seconds, xscale="log")
@@ -56,18 +52,18 @@ def _panels(steps: str, seconds: str, score: str) -> Figure:
 
 
 def _band(axes: Axes, x: Floats, values: Floats, label: str) -> None:
-    """A line with its interval."""
+    """Draw a line with its interval."""
     axes.plot(x, values[0], label=label, marker=".")
     axes.fill_between(x, values[1], values[2], alpha=0.2)
 
 
 def _legend(figure: Figure) -> None:
-    """The labels of both panels once, where they hide no curve."""
+    """Write the labels of both panels once, beside the curves."""
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center")
 
 
 def _env_curves(comparison: Comparison, env: str) -> Figure:
-    """IQM of the return on one environment."""
+    """Draw the IQM of the return on one environment."""
     seconds = "CPU seconds of training, mean over seeds"
     figure = _panels("environment steps", seconds, "IQM of the return")
     for algo in comparison.algos:
@@ -77,7 +73,7 @@ def _env_curves(comparison: Comparison, env: str) -> Figure:
         groups = curves.groupby("step")
         values = curve([[rows["return"].to_numpy(float)] for _, rows in groups])
         _band(figure.axes[0], np.array(list(groups.groups), float), values, algo)
-        # The first evaluation is before training, where a logarithm has no place.
+        # Without the evaluation before training: a logarithmic axis has no zero.
         _band(figure.axes[1], groups[SECONDS].mean().to_numpy()[1:], values[:, 1:], algo)
     threshold = comparison.thresholds[env]
     for axes in figure.axes:
@@ -90,10 +86,10 @@ def _env_curves(comparison: Comparison, env: str) -> Figure:
 
 
 def _score_curves(comparison: Comparison) -> Figure:
-    """IQM of the scores on all environments, whose budgets differ."""
+    """Draw the IQM of the scores on all environments, as shares of their budgets."""
     steps = max((comparison.steps(env) for env in comparison.common), key=len)
     shares = {STEPS: np.array(steps) / steps[-1], SECONDS: np.logspace(-1, 2, 16)}
-    time = f"training time, in that of all steps of {comparison.reference}"
+    time = f"training time, in units of the whole training of {comparison.reference}"
     figure = _panels("share of the environment steps", time, SCORE)
     for axes, clock in zip(figure.axes, (STEPS, SECONDS), strict=True):
         views = [comparison.at(clock=clock, share=share) for share in shares[clock]]
@@ -105,6 +101,7 @@ def _score_curves(comparison: Comparison) -> Figure:
 
 
 def _aggregates(comparison: Comparison) -> Figure:
+    """Draw each metric of all environments with its interval."""
     values, intervals = {}, {}
     for algo in comparison.algos:
         scores = comparison.scores(comparison.at(), algo)
@@ -122,6 +119,7 @@ def _aggregates(comparison: Comparison) -> Figure:
 
 
 def _improvement(comparison: Comparison) -> Figure:
+    """Draw the probabilities that the reference is better than each other contender."""
     values, intervals = {}, {}
     ours = comparison.scores(comparison.at(), comparison.reference)
     for algo in comparison.algos[1:]:

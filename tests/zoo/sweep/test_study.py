@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from sb3_tdac.zoo.study import (
+from sb3_tdac.zoo.sweep.study import (
     ERROR,
     MAX_RETRIES,
     ORPHAN_AGE,
@@ -18,8 +18,8 @@ from sb3_tdac.zoo.study import (
     RETRIES,
     fail_orphans,
     is_dead,
+    owner,
     spent,
-    this_process,
 )
 
 
@@ -28,11 +28,11 @@ def study() -> optuna.Study:
     return optuna.create_study(direction="maximize")
 
 
-def start(study: optuna.Study, owner: str | None) -> optuna.Trial:
+def start(study: optuna.Study, name: str | None) -> optuna.Trial:
     """A running trial with one parameter."""
     trial = study.ask()
-    if owner is not None:
-        trial.set_user_attr(OWNER, owner)
+    if name is not None:
+        trial.set_user_attr(OWNER, name)
     trial.suggest_float("x", 0.0, 1.0)
     return trial
 
@@ -40,7 +40,7 @@ def start(study: optuna.Study, owner: str | None) -> optuna.Trial:
 def ended_process() -> str:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
-    return f"{socket.gethostname()}:{process.pid}"
+    return owner(process.pid)
 
 
 def states(study: optuna.Study) -> list[TrialState]:
@@ -49,7 +49,7 @@ def states(study: optuna.Study) -> list[TrialState]:
 
 def test_an_ended_process_is_dead_and_others_are_not() -> None:
     assert is_dead(ended_process())
-    assert not is_dead(this_process())
+    assert not is_dead(owner(os.getpid()))
     assert not is_dead(f"{socket.gethostname()}:1")  # of another user, perhaps
     assert not is_dead(f"elsewhere:{os.getpid()}")
 
@@ -57,7 +57,7 @@ def test_an_ended_process_is_dead_and_others_are_not() -> None:
 def test_trial_of_a_dead_worker_is_queued_again_with_what_it_had_drawn(
     study: optuna.Study,
 ) -> None:
-    dead, alive = start(study, ended_process()), start(study, this_process())
+    dead, alive = start(study, ended_process()), start(study, owner(os.getpid()))
     fail_orphans(study)
     assert states(study) == [TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING]
     again = study.ask()
