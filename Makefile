@@ -2,6 +2,8 @@
 # make test: all tests, ruff and mypy
 # make test-oldest: the tests on the oldest versions that pyproject.toml allows, without rl_zoo3, which
 # needs newer ones; their tests say that they are skipped
+# make wheel: into dist/, a source distribution, and a wheel with compiled kernels that PyPI takes for
+# other Linux machines; installed in a new virtual environment, it must load them. Tried on Linux only
 # Each sets itself up: PYTHON makes the virtual environment, TORCH is the one constraint on what is
 # installed in it. It is pinned because a bare `torch` may bring several GB of CUDA.
 PYTHON ?= python3
@@ -16,8 +18,10 @@ INSTALLED := $(VENV)/installed
 PARALLEL := -n 2 --dist worksteal -m "not serial"
 OLDEST_VENV := .venv-oldest
 OLDEST_INSTALLED := $(OLDEST_VENV)/installed
+WHEEL_VENV := .venv-wheel
+SOURCES := pyproject.toml Makefile hatch_build.py $(wildcard sb3_tdac/fast/*.[ch])
 
-.PHONY: demo test test-oldest clean
+.PHONY: demo test test-oldest wheel clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python examples/quickstart.py
@@ -36,17 +40,27 @@ test-oldest: $(OLDEST_INSTALLED)
 	$(OLDEST_VENV)/bin/pytest --doctest-ignore-import-errors -rs $(PARALLEL)
 	$(OLDEST_VENV)/bin/pytest --doctest-ignore-import-errors -rs -m serial
 
-$(INSTALLED): pyproject.toml Makefile hatch_build.py sb3_tdac/fast/kernels.c
+wheel: $(INSTALLED)
+	rm -rf dist $(WHEEL_VENV)
+	$(VENV)/bin/python -m build --outdir dist
+	PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/auditwheel repair --wheel-dir dist dist/*-linux_*.whl
+	rm dist/*-linux_*.whl
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python -m pip install --quiet "$(TORCH)" dist/*-manylinux_*.whl
+	$(WHEEL_VENV)/bin/python -I -c 'from sb3_tdac.fast import library as it; \
+		assert isinstance(it.load(), it.Kernels), it.load(); print("The kernels load from", it.FOLDER)'
+
+$(INSTALLED): $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)/bin/python -m pip install --quiet "$(TORCH)" --editable ".[dev]"
 	touch $(INSTALLED)
 
-$(OLDEST_INSTALLED): pyproject.toml Makefile hatch_build.py sb3_tdac/fast/kernels.c
+$(OLDEST_INSTALLED): $(SOURCES)
 	$(PYTHON) -m venv $(OLDEST_VENV)
 	$(OLDEST_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(OLDEST_VENV)/bin/python -m pip install --quiet "$(TORCH)" $(OLDEST) --editable ".[test]"
 	touch $(OLDEST_INSTALLED)
 
 clean:
-	rm -rf $(VENV) $(OLDEST_VENV) logs
+	rm -rf $(VENV) $(OLDEST_VENV) $(WHEEL_VENV) dist logs

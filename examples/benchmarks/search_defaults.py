@@ -27,13 +27,13 @@ import optuna
 import pandas as pd
 import torch
 from runs import SYSTEMS, evaluate, make_envs, train_missing
+from sb3_tdac.zoo.scores import RANGES
 from scipy import stats
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from sb3_tdac import TDAC
-from sb3_tdac.zoo.scores import RANGES
 
 ALGORITHMS: dict[str, Callable[..., BaseAlgorithm]] = {"TDAC": TDAC, "A2C": A2C, "PPO": PPO}
 #: Environment steps of a training.

@@ -1,6 +1,6 @@
 /* Structures and functions of the compiled kernels: nothing else repeats a signature.
 
-   kernels.c includes this file. library.py hands all lines without a leading '#' to cffi. */
+   The C files include it; library.py gives cffi all lines that do not start with a '#'. */
 
 #pragma once
 #include <stdint.h>
@@ -39,12 +39,16 @@ typedef struct {
     float *value, *target, *advantage;
 } Batch;
 
+/* ---- network.c ---- */
+
 void forward(const Network *network, const float *states, int64_t rows);
 double squared_gradient_norm(const Network *network);
 void scale_gradient(const Network *network, double factor);
 void adam(const Network *network, double learning_rate, double beta1, double beta2, double eps);
 int64_t is_finite(const Network *network);
 void copy_state(const Network *network, float *copy, int64_t back);
+
+/* ---- kernels.c ---- */
 
 void normalize(const float *rows, int64_t n, int64_t width, const float *mean, const float *var,
                float epsilon, float clip, float *normalized);

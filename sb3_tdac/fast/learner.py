@@ -1,6 +1,5 @@
 """Acts and updates by compiled kernels, in the order of the text."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,44 +12,12 @@ from sb3_tdac.aliases import Array, NumpyObs
 from sb3_tdac.fast.anchors import Listeners, actor_anchors, update_anchors
 from sb3_tdac.fast.library import Kernels, zeros
 from sb3_tdac.fast.network import Network, actor_layers, critic_layers
+from sb3_tdac.fast.snapshot import KernelSnapshot
 from sb3_tdac.fast.update import KernelUpdate
 from sb3_tdac.learner import Options
 from sb3_tdac.normalization import CLIP, DECAY, EPSILON, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.policies import TDACPolicy
 from sb3_tdac.transitions import TransitionRows
-
-
-class Snapshot:
-    """Copy of the numbers that an update changes, to undo an update that fails.
-
-    :param networks: actor and critic, with their optimizers
-    :param statistics: running statistics, the mean square of the advantage first
-    """
-
-    def __init__(self, networks: Sequence[Network], statistics: Sequence[Array]):
-        self._networks, self._statistics = networks, statistics
-
-    def take(self) -> None:
-        """Copy the numbers."""
-        for network in self._networks:
-            network.keep()
-        self._kept = [numbers.copy() for numbers in self._statistics]
-
-    def restore(self) -> None:
-        """Write the numbers of the last ``take`` back."""
-        for network in self._networks:
-            network.restore()
-        for numbers, kept in zip(self._statistics, self._kept, strict=True):
-            numbers[...] = kept
-
-    def is_finite(self) -> bool:
-        """Whether no parameter and no mean square is NaN or infinite.
-
-        After gradients of a finite norm the optimizers are finite, after observations that
-        passed the checks the statistics of the observations are.
-        """
-        are_finite = all(network.is_finite() for network in self._networks)
-        return are_finite and math.isfinite(self._statistics[0])
 
 
 class KernelLearner:
@@ -123,7 +90,7 @@ class KernelLearner:
         self._scale, self._moments = pointers[:2], pointers[2:]
         statistics = [tensor.numpy() for tensor in tensors]
         self._mean_square = statistics[0]
-        self.snapshot = Snapshot([self.critic, self.actor], statistics)
+        self.snapshot = KernelSnapshot([self.critic, self.actor], statistics)
 
     def is_current(self, actor_only: bool = False) -> bool:
         """Whether the kernels still point to what the policy computes with, and no hook listens.

@@ -1,13 +1,14 @@
 """Gives the kernels the layers and the optimizer of an actor or a critic."""
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
 from sb3_tdac.diagnostics.not_finite import NotFinite
+from sb3_tdac.diagnostics.snapshot import StateCopy
 from sb3_tdac.fast.library import Kernels, zeros
 from sb3_tdac.policies import TDACPolicy
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 #: Activations that the kernels have, by their names in ``kernels.h``.
 ACTIVATIONS = {nn.Tanh: "TANH", nn.ReLU: "RELU"}
 VARIANTS = ("weight_decay", "amsgrad", "maximize", "capturable", "differentiable")
-STATE = ("step", "exp_avg", "exp_avg_sq")
+#: The state of Adam: fields of ``Parameter`` in ``kernels.h``, and torch's names.
+STATE = dict(steps="step", mean="exp_avg", square="exp_avg_sq")
 
 
 class Layers(NamedTuple):
@@ -119,7 +121,7 @@ class Network:
         self._scratch = zeros(max(layer.weight.numel() for layer in layers.linear))
         self._copy = zeros(sum(3 * gradient.size + 1 for gradient in self.gradients))
         self._copy_pointer = kernels.pointer(self._copy)
-        self._kept: dict[Tensor, dict[str, Any]] = {}
+        self._state_copy = None if self.states else StateCopy([], [self.optimizer])
         self._parameters = self._build_parameters(kernels)
         self._layers = self._build_layers(kernels, layers)
         self.structure = kernels.ffi.new(
@@ -145,17 +147,14 @@ class Network:
 
     def _build_parameters(self, kernels: Kernels) -> "FFI.CData":
         """Point to parameters and gradients, and to the state of Adam."""
-        rows = [
-            dict(value=kernels.pointer(parameter), gradient=kernels.pointer(gradient))
+        pointer = kernels.pointer
+        rows: list[dict[str, object]] = [
+            dict(value=pointer(parameter), gradient=pointer(gradient), size=gradient.size)
             for parameter, gradient in zip(self.parameters, self.gradients, strict=True)
         ]
-        for row, state in zip(rows, self.states, strict=False):  # without Adam they stay NULL
-            for field, name in zip(("steps", "mean", "square"), STATE, strict=True):
-                row[field] = kernels.pointer(state[name])
-        sizes = [gradient.size for gradient in self.gradients]
-        return kernels.ffi.new(
-            "Parameter[]", [row | dict(size=size) for row, size in zip(rows, sizes, strict=True)]
-        )
+        for row, state in zip(rows, self.states, strict=False):  # of another optimizer: NULL
+            row |= {field: pointer(state[name]) for field, name in STATE.items()}
+        return kernels.ffi.new("Parameter[]", rows)
 
     def _build_layers(self, kernels: Kernels, layers: Layers) -> "FFI.CData":
         at = {parameter: self._parameters + i for i, parameter in enumerate(self.parameters)}
@@ -181,18 +180,14 @@ class Network:
     def keep(self) -> None:
         """Copy the parameters and the optimizer's state, for ``restore``."""
         self._functions.copy_state(self.structure, self._copy_pointer, False)
-        if not self.states:
-            self._kept = {
-                parameter: {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
-                for parameter, state in self.optimizer.state.items()
-            }
+        if self._state_copy is not None:
+            self._state_copy.take()
 
     def restore(self) -> None:
         """Return to what was kept."""
         self._functions.copy_state(self.structure, self._copy_pointer, True)
-        if not self.states:
-            self.optimizer.state.clear()
-            self.optimizer.state.update(self._kept)
+        if self._state_copy is not None:
+            self._state_copy.restore()
 
     def is_finite(self) -> bool:
         """Whether no parameter is NaN or infinite."""

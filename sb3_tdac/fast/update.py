@@ -1,7 +1,7 @@
 """Computes for the log what the kernels leave out of an update."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import dataclass
 
 import torch
 from stable_baselines3.common.distributions import CategoricalDistribution
@@ -12,8 +12,9 @@ from sb3_tdac.aliases import Array
 from sb3_tdac.distributions import DiagGaussian
 
 
+@dataclass
 class KernelUpdate:
-    """Numbers of one update, computed when they are read; all detached.
+    """Numbers of one update, computed when they are read; names as in ``sb3_tdac.learner.Update``.
 
     :param critic: (2, B) value and target in the last step of the critic
     :param actor: (3, B) value, target and advantage in the step of the actor
@@ -22,50 +23,46 @@ class KernelUpdate:
     :param reduction: ``"sum"`` or ``"mean"``
     """
 
-    def __init__(
-        self, critic: Array, actor: Array, outputs: Sequence[Array], action: Array, reduction: str
-    ):
-        self._critic, self._actor, self._action, self._reduction = critic, actor, action, reduction
-        self._outputs = outputs
+    critic: Array
+    actor: Array
+    outputs: Sequence[Array]
+    action: Array
+    reduction: str
 
-    @cached_property
+    @property
     def value(self) -> Tensor:
-        return torch.from_numpy(self._actor[0])
+        return torch.from_numpy(self.actor[0])
 
-    @cached_property
+    @property
     def target(self) -> Tensor:
-        return torch.from_numpy(self._actor[1])
+        return torch.from_numpy(self.actor[1])
 
-    @cached_property
-    def advantage(self) -> Tensor:
-        return torch.from_numpy(self._actor[2])
+    @property
+    def critic_loss(self) -> Tensor:
+        value, target = torch.from_numpy(self.critic)
+        return equations.critic_loss(value, target, reduction=self.reduction)
 
-    @cached_property
+    @property
+    def actor_loss(self) -> Tensor:
+        advantage = torch.from_numpy(self.actor[2])
+        return equations.actor_loss(self.log_prob, advantage, self.reduction)
+
+    @property
+    def log_prob(self) -> Tensor:
+        return self._distribution.log_prob(torch.from_numpy(self.action))
+
+    @property
+    def entropy(self) -> Tensor:
+        return self._distribution.entropy()
+
+    @property
+    def std(self) -> Tensor | None:
+        return torch.from_numpy(self.outputs[1]) if len(self.outputs) == 2 else None
+
+    @property
     def _distribution(self) -> DiagGaussian | CategoricalDistribution:
-        outputs = [*map(torch.from_numpy, self._outputs)]
+        outputs = [*map(torch.from_numpy, self.outputs)]
         width = outputs[0].shape[1]
         if len(outputs) == 2:
             return DiagGaussian(width).proba_distribution(*outputs)
         return CategoricalDistribution(width).proba_distribution(*outputs)
-
-    @cached_property
-    def log_prob(self) -> Tensor:
-        return self._distribution.log_prob(torch.from_numpy(self._action))
-
-    @cached_property
-    def entropy(self) -> Tensor:
-        return self._distribution.entropy()
-
-    @cached_property
-    def std(self) -> Tensor | None:
-        distribution = self._distribution
-        return distribution.std if isinstance(distribution, DiagGaussian) else None
-
-    @cached_property
-    def critic_loss(self) -> Tensor:
-        value, target = torch.from_numpy(self._critic)
-        return equations.critic_loss(value, target, reduction=self._reduction)
-
-    @cached_property
-    def actor_loss(self) -> Tensor:
-        return equations.actor_loss(self.log_prob, self.advantage, self._reduction)

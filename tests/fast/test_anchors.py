@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.kernel_learners import is_fast
 from helpers.path_pairs import (
     UPDATE,
     Record,
@@ -17,7 +18,7 @@ from helpers.path_pairs import (
 )
 from torch import nn
 
-from sb3_tdac import TDAC, fast
+from sb3_tdac import TDAC
 from sb3_tdac.normalization import ObservationNormalizer
 
 
@@ -151,7 +152,7 @@ def run(fast_path: bool, change: Change | None, in_rollout: bool) -> tuple[np.nd
     model = build(fast_path)
     record = Record(change if in_rollout else None, at=2 * UPDATE + UPDATE // 2)
     actions_of(model, 2)
-    assert (model._kernels is not None) == fast_path
+    assert is_fast(model) == fast_path
     if change and not in_rollout:
         change(model)
     actions = actions_of(model, 4, record)
@@ -209,21 +210,3 @@ def test_a_hook_of_all_modules_is_called() -> None:
     finally:
         handle.remove()
     assert model.policy.value_net in called
-
-
-@needs_library
-@pytest.mark.parametrize("name", ["step", "exp_avg", "exp_avg_sq"])
-def test_a_state_of_adam_that_does_not_fit_is_left_to_torch(name: str) -> None:
-    model = build(True)
-    actions_of(model, 1)
-    moments(model)[name] = moments(model)[name].double()
-    assert "the state of critic_optimizer does not fit" in str(fast.why_not(model))
-
-
-@needs_library
-def test_layers_that_do_not_fit_are_left_to_torch() -> None:
-    model = build(True)
-    model.policy.value_net = nn.Linear(9, 1)
-    model.policy._build_optimizers(model.lr_schedule, model.critic_lr_schedule)
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        actions_of(model, 1)

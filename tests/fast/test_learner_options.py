@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from helpers.kernel_learners import is_fast
 from helpers.path_pairs import (
     actions_of,
     assert_identical,
@@ -14,7 +15,7 @@ from helpers.path_pairs import (
     state,
     steps_env,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from torch import nn
@@ -117,6 +118,9 @@ def test_every_option_is_computed_alike_or_left_to_autograd(
     actions: spaces.Space[Any],
     n_envs: int,
 ) -> None:
+    cancels = options["critic_gradient"] == "residual" and options["gamma"] == 1.0
+    # then the gradient of the last bias is its rounding error, and others than SGD scale it to one
+    assume(not cancels or critic_optimizer[0] is torch.optim.SGD)
     policy = policy | dict(optimizer_class=optimizer[0], optimizer_kwargs=optimizer[1])
     policy["critic_optimizer_class"], policy["critic_optimizer_kwargs"] = critic_optimizer
     is_image, is_dict = observations is OTHERS[0], observations is OTHERS[2]
@@ -131,9 +135,9 @@ def test_every_option_is_computed_alike_or_left_to_autograd(
     is_vector = any(observations is space for space in VECTORS)
     is_simple = isinstance(actions, spaces.Box | spaces.Discrete)
     has_kernels = policy["activation_fn"] is not nn.ELU or policy["net_arch"] == []
-    is_fast = is_vector and is_simple and has_kernels
-    assert (models[1]._kernels is not None) == is_fast
-    if is_fast:
+    is_covered = is_vector and is_simple and has_kernels
+    assert is_fast(models[1]) == is_covered
+    if is_covered:
         assert_near(*ends)
         np.testing.assert_allclose(*drawn, rtol=0, atol=1e-5)
     else:
