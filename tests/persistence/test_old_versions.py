@@ -8,11 +8,11 @@ from helpers.saved_models import DATA
 
 from sb3_tdac import TDAC
 
-IS_NUMPY_1 = np.lib.NumpyVersion(np.__version__) < "2.0.0"
 #: Another processor may round differently.
 TOLERANCE = dict(rtol=1e-5, atol=1e-6)
-#: With NumPy 1, Pendulum-v1 rounds its observations differently: 2e-4 after 800 steps.
-TRAINED_TOLERANCE = dict(rtol=1e-5, atol=1e-3) if IS_NUMPY_1 else TOLERANCE
+#: With other rounding (without compiled kernels, or of Pendulum-v1 with NumPy 1), parameters differ
+#: by 2e-4 after 50 updates; where the state of one optimizer is lost, by 4e-2 or more.
+TRAINED_TOLERANCE = dict(rtol=0, atol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:numpy.core")
@@ -33,7 +33,7 @@ def test_a_model_of_version_0_1_0_loads_and_trains_on() -> None:
 
 
 needs_numpy_2 = pytest.mark.skipif(
-    IS_NUMPY_1,
+    np.lib.NumpyVersion(np.__version__) < "2.0.0",
     reason="NumPy 1 cannot unpickle the file, which was written with NumPy 2",
 )
 whole_and_safe = pytest.mark.parametrize(
