@@ -1,4 +1,4 @@
-"""A private PostgreSQL server, where its programs are installed."""
+"""A private PostgreSQL server, if its programs are installed."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def programs() -> Path | None:
-    """The folder of initdb and pg_ctl, which Debian keeps out of the path."""
+    """Find the folder of initdb and pg_ctl, which Debian keeps out of the path."""
     found = shutil.which("initdb")
     folders = [Path(found).parent] if found else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -20,7 +20,7 @@ def programs() -> Path | None:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Its URL. It listens on a socket in a folder of its own, and is gone afterwards."""
+    """Run a server, and yield its URL: a socket in a folder that is removed afterwards."""
     found = programs()
     assert found is not None
     folder = Path(tempfile.mkdtemp())

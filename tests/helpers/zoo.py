@@ -41,7 +41,7 @@ def section(text: str, title: str) -> str:
 
 
 def table(text: str, title: str) -> dict[str, dict[str, str]]:
-    """Cells of the table under a title, by first cell and head; double heads get a number."""
+    """Cells of the table under a title, by first cell and column; repeated columns get a number."""
     lines = section(text, title).splitlines()
     head, _, *rows = [[c.strip() for c in x.split("|")[1:-1]] for x in lines if x.startswith("|")]
     names = [f"{name}{head[:i].count(name) or ''}" for i, name in enumerate(head)]
@@ -51,9 +51,9 @@ def table(text: str, title: str) -> dict[str, dict[str, str]]:
 def write_comparison(
     folder: Path, returns: dict[tuple[str, str], list[list[float]]], seconds: dict[str, float]
 ) -> None:
-    """A comparison by hand: (environment, algorithm) to [seed][step], one episode each.
+    """Write a comparison from returns per (environment, algorithm), seed and evaluation.
 
-    Evaluations are 10 steps, and of each algorithm so many seconds, apart.
+    Each evaluation has one episode, 10 steps and ``seconds`` of the algorithm after the last one.
     """
     from sb3_tdac.zoo.compare.comparison import COLUMNS, Comparison
 

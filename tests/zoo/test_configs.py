@@ -1,4 +1,4 @@
-"""Every configuration is taken by rl_zoo3 and by TDAC; a sweep's draws are as they were drawn."""
+"""rl_zoo3 and TDAC take every configuration, and the hyperparameters that a sweep draws."""
 
 import argparse
 import inspect
@@ -22,7 +22,7 @@ from sb3_tdac.zoo.manager import ZooManager, configurations
 
 
 class FakeAtariEnv(gym.Env[Any, Any]):
-    """What the Atari wrappers ask for before the first reset."""
+    """An environment that Atari wrappers accept, as long as nobody resets it."""
 
     observation_space = spaces.Box(0, 255, (210, 160, 3), np.uint8)
     action_space = spaces.Discrete(4)

@@ -1,4 +1,4 @@
-"""``sb3-tdac train --resume RUN`` ends a run as if it had not been interrupted."""
+"""``sb3-tdac train --resume RUN`` continues a run as if it had not been interrupted."""
 
 import multiprocessing
 import os
@@ -25,55 +25,46 @@ BUDGET = "-n 960 --save-freq 320 --eval-freq 240 --eval-episodes 2 --seed 1 -par
 TRAIN = ["train", "--env", ENV, *BUDGET.split(), "normalize:True"]
 
 
-class Interruption:
-    """``TDAC.train`` with an end, and a list of the progress of every update.
-
-    :param error: what is raised
-    :param steps: when
-    """
-
-    def __init__(self, error: BaseException, steps: int):
-        self.error, self.steps, self.progress = error, steps, list[float]()
-
-    def __call__(self, model: TDAC) -> None:
-        if model.num_timesteps >= self.steps:
-            raise self.error
-        self.progress.append(model._current_progress_remaining)
-        TRAIN_OF_TDAC(model)
-
-
 TRAIN_OF_TDAC = TDAC.train
 
 
-def train(error: BaseException, steps: int) -> tuple[int, list[float]]:
-    """Train until something happens.
+def run(
+    options: list[str], error: BaseException | None = None, steps: int = 0
+) -> tuple[int, list[float]]:
+    """Run a command whose training may raise an error.
 
-    :param error: what
-    :param steps: when
+    :param options: command and its options
+    :param error: raised by the first update after ``steps`` steps; ``None``: no error
+    :param steps: environment steps
     :return: exit status, and the progress of every update
     """
+    progress = []
+
+    def train(model: TDAC) -> None:
+        if error is not None and model.num_timesteps >= steps:
+            raise error
+        progress.append(model._current_progress_remaining)
+        TRAIN_OF_TDAC(model)
+
     with pytest.MonkeyPatch.context() as patch:
-        interruption = Interruption(error, steps)
-        patch.setattr(TDAC, "train", lambda model: interruption(model))
-        return main(TRAIN), interruption.progress
+        patch.setattr(TDAC, "train", train)
+        return main(options), progress
 
 
 def resume() -> list[float]:
-    """Go on to the end."""
-    with pytest.MonkeyPatch.context() as patch:
-        spy = Interruption(SystemExit(9), 10**9)
-        patch.setattr(TDAC, "train", lambda model: spy(model))
-        assert main(["train", "--resume", str(RUN)]) == 0
-    return spy.progress
+    """Continue to the end, and return the progress of every update."""
+    status, progress = run(["train", "--resume", str(RUN)])
+    assert status == 0
+    return progress
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run that ended without a word after 800 steps."""
+    """A folder with a run that was killed after 800 steps."""
     folder = tmp_path_factory.mktemp("killed")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert train(SystemExit(9), 800)[0] == 9
+        assert run(TRAIN, SystemExit(9), 800)[0] == 9
         (RUN / "best_model.zip").unlink()  # it may be newer than the checkpoint, or not
     return folder
 
@@ -126,7 +117,7 @@ def test_episodes_are_appended_and_no_step_is_counted_twice(here: Path) -> None:
 def test_environments_get_seeds_that_they_have_not_had(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seeds of the run were 1 and 2; the last that ``reset`` uses are 3 and 4."""
+    """The run used the seeds 1 and 2; the last ``reset`` uses 3 and 4."""
     envs: list[tuple[DummyVecEnv, int]] = []
     monkeypatch.setattr(DummyVecEnv, "seed", lambda env, seed: envs.append((env, seed)))
     resume()
@@ -151,7 +142,7 @@ def test_the_best_model_counts_with_its_statistics(here: Path) -> None:
 
 
 def test_a_model_without_its_own_statistics_is_passed_over(here: Path) -> None:
-    """rl_zoo3 writes them in place, after the model: a kill may come before, or in the middle."""
+    """rl_zoo3 writes them in place, after the model; it may be killed before or while it does."""
     (RUN / "rl_model_640_steps.zip").rename(RUN / "best_model.zip")
     statistics = RUN / ENV / "vecnormalize.pkl"
     earlier = (RUN / "rl_model_vecnormalize_320_steps.pkl").read_bytes()
@@ -174,7 +165,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    status, first = train(KeyboardInterrupt(), 512)
+    status, first = run(TRAIN, KeyboardInterrupt(), 512)
     assert status == 0
     out = capsys.readouterr().out
     assert f"Stopped after 512 of 960 steps: to continue, sb3-tdac train --resume {RUN}" in out
@@ -186,7 +177,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
 def test_ctrl_c_saves_before_the_environments_are_closed_though_it_ended_their_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A ``close`` that hangs would come too late; the one of a ``SubprocVecEnv`` fails."""
+    """``SubprocVecEnv.close`` fails; another one may hang, and the model would be lost."""
 
     def interrupt(model: TDAC) -> None:
         if model.num_timesteps >= at:

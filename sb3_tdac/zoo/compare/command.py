@@ -116,14 +116,14 @@ def _parser() -> argparse.ArgumentParser:
         "rl_zoo3's configuration (tdac: ours), a2c-defaults the constructor's defaults, "
         f"a2c-gae_lambda=0 another value of that key; default: {ALGO} a2c ppo",
     )
-    add("--seeds", type=_count, default=5, help="number of seeds; default: 5")
+    add("--seeds", type=count, default=5, help="number of seeds; default: 5")
     add("--first-seed", type=int, default=0, help="the first of them; default: 0")
-    add("-n", "--n-timesteps", type=_count, help="environment steps of each run")
-    add("--eval-freq", type=_count, help="steps between evaluations; default: a tenth of all")
-    add("--eval-episodes", type=_count, default=20, help="episodes of an evaluation; default: 20")
+    add("-n", "--n-timesteps", type=count, help="environment steps of each run")
+    add("--eval-freq", type=count, help="steps between evaluations; default: a tenth of all")
+    add("--eval-episodes", type=count, default=20, help="episodes of an evaluation; default: 20")
     add(
         "--n-envs",
-        type=_count,
+        type=count,
         help="environments of each run; default: the configuration's, or with defaults 8 for "
         "on-policy algorithms and 1 for others",
     )
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="return to reach: a number, or ENV=NUMBER for each environment; default: gymnasium's",
     )
-    add("--workers", type=_count, default=os.cpu_count(), help="processes; default: all CPUs")
+    add("--workers", type=count, default=os.cpu_count(), help="processes; default: all CPUs")
     add("--device", default="cpu", help="PyTorch device; default: cpu")
     add("--gym-packages", nargs="+", default=[], help="modules that register environments")
     add("--out", type=Path, help="folder; default: logs/compare/STEPS_steps")
@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     """Parse a number of at least 1."""
     number = int(text)
     if number < 1:

@@ -28,5 +28,5 @@ def compared_here(compared: Path, here: Path) -> Path:
 
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw none, which takes most of the time of a test of tables."""
+    """Draw no pictures: they take most of the time of a test of tables."""
     monkeypatch.setattr("sb3_tdac.zoo.compare.command.draw", lambda *_: None)

@@ -1,4 +1,4 @@
-"""Folders of comparisons are drawn again, or joined."""
+"""Folders of comparisons can be drawn again, and joined."""
 
 import json
 import re

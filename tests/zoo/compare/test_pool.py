@@ -1,4 +1,4 @@
-"""What becomes of the processes of a comparison."""
+"""A comparison goes on if a process fails, and no process outlives it."""
 
 import contextlib
 import os

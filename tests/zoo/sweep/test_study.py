@@ -1,4 +1,4 @@
-"""Which trials count, whose they are, and what becomes of those whose worker is gone."""
+"""Trials have owners; a trial of a dead worker is run again, and counts only at last."""
 
 import datetime
 import os
