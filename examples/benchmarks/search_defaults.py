@@ -9,7 +9,7 @@ defaults first. The value of a trial is its mean score over the problems; a tria
 others stops early. The same command again, also at the same time, goes on with the same study. With
 ``--problems Hopper-v5 Hopper-v5`` it searches settings for that problem alone, with two seeds, and
 starts from ``--first '{"gamma": 0.99}'`` and the other defaults.
-Scores: 0 is a random policy and 1 the threshold of ``sb3_tdac.zoo.scores``; for a regulator the
+Scores: 0 is a random policy and 1 the threshold of ``sb3_tdac.zoo.compare.scores``; for a regulator the
 score is the least cost over the policy's cost.
 """
 
@@ -27,7 +27,7 @@ import optuna
 import pandas as pd
 import torch
 from runs import SYSTEMS, evaluate, make_envs, train_missing
-from sb3_tdac.zoo.scores import RANGES
+from sb3_tdac.zoo.compare.scores import RANGES
 from scipy import stats
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
