@@ -9,6 +9,7 @@ import pytest
 import torch
 
 pytest.register_assert_rewrite("helpers")
+collect_ignore = ["helpers"]  # imported by name: collecting would import it a second time
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, and of pytest-xdist's
 # A shell lets programs in the background ignore Ctrl-C, which some tests send.
@@ -28,7 +29,7 @@ def pytest_pycollect_makemodule(
     module_path: Path, parent: pytest.Collector
 ) -> pytest.Module | None:
     """Skip the tests of the command line, and the tests that use it, if rl_zoo3 is missing."""
-    needs_it = module_path.parent.name == "zoo" or module_path.name == "test_search_defaults.py"
+    needs_it = "zoo" in module_path.parts or module_path.name == "test_search_defaults.py"
     if needs_it and find_spec("rl_zoo3") is None:
         module: pytest.Module = SkippedModule.from_parent(parent, path=module_path)
         return module

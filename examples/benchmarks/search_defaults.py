@@ -9,8 +9,8 @@ defaults first. The value of a trial is its mean score over the problems; a tria
 others stops early. The same command again, also at the same time, goes on with the same study. With
 ``--problems Hopper-v5 Hopper-v5`` it searches settings for that problem alone, with two seeds, and
 starts from ``--first '{"gamma": 0.99}'`` and the other defaults.
-Scores: 0 is a random policy and 1 the threshold of ``sb3_tdac.zoo.compare.scores``; for a regulator the
-score is the least cost over the policy's cost.
+Scores: 0 is a random policy, 1 the threshold of ``sb3_tdac.zoo.compare.scores``; for a regulator
+the score is the least cost over the policy's cost.
 """
 
 import argparse
@@ -27,13 +27,13 @@ import optuna
 import pandas as pd
 import torch
 from runs import SYSTEMS, evaluate, make_envs, train_missing
-from sb3_tdac.zoo.compare.scores import RANGES
 from scipy import stats
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from sb3_tdac import TDAC
+from sb3_tdac.zoo.compare.scores import RANGES
 
 ALGORITHMS: dict[str, Callable[..., BaseAlgorithm]] = {"TDAC": TDAC, "A2C": A2C, "PPO": PPO}
 #: Environment steps of a training.

@@ -4,12 +4,12 @@ from typing import Any
 
 from helpers.model_state import State, numbers
 
-from sb3_tdac import TDAC
+from sb3_tdac import TDAC, fast
 
 
 def uses_kernels(model: TDAC) -> bool:
     """Whether the last rollout and update were computed by compiled kernels."""
-    return model._kernels is not None
+    return isinstance(model._learner, fast.KernelLearner)
 
 
 def episodes_of(model: TDAC) -> State:
@@ -20,17 +20,17 @@ def episodes_of(model: TDAC) -> State:
 
 def interrupt_after(model: TDAC, kernel: str) -> None:
     """Raise KeyboardInterrupt after this kernel, as Python does for a signal during it."""
-    kernels = model._kernels
-    assert kernels is not None
-    library = kernels.library
+    learner = model._learner
+    assert isinstance(learner, fast.KernelLearner)
+    functions = learner._functions
 
-    class Library:
+    class Functions:
         def __getattr__(self, name: str) -> Any:
-            return getattr(library, name)
+            return getattr(functions, name)
 
     def interrupted(*args: Any) -> None:
-        getattr(library, kernel)(*args)
+        getattr(functions, kernel)(*args)
         raise KeyboardInterrupt
 
-    kernels.library = Library()
-    setattr(kernels.library, kernel, interrupted)
+    learner._functions = Functions()
+    setattr(learner._functions, kernel, interrupted)
