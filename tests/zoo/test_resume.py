@@ -173,7 +173,6 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert first + resume() == pytest.approx([1 - 32 * k / 960 for k in range(1, 31) if k != 16])
 
 
-@pytest.mark.serial
 def test_ctrl_c_saves_before_the_environments_are_closed_though_it_ended_their_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

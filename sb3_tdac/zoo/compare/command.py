@@ -121,18 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     add("-n", "--n-timesteps", type=count, help="environment steps of each run")
     add("--eval-freq", type=count, help="steps between evaluations; default: a tenth of all")
     add("--eval-episodes", type=count, default=20, help="episodes of an evaluation; default: 20")
-    add(
-        "--n-envs",
-        type=count,
-        help="environments of each run; default: the configuration's, or with defaults 8 for "
-        "on-policy algorithms and 1 for others",
-    )
-    add(
-        "--threshold",
-        nargs="+",
-        default=[],
-        help="return to reach: a number, or ENV=NUMBER for each environment; default: gymnasium's",
-    )
+    n_envs = "environments of each run; default: the configuration's; for ALGO-defaults 8, or 1 "
+    add("--n-envs", type=count, help=n_envs + "if the algorithm is off-policy")
+    goal = "return to reach: a number, or ENV=NUMBER for each environment; default: gymnasium's"
+    add("--threshold", nargs="+", default=[], help=goal)
     add("--workers", type=count, default=os.cpu_count(), help="processes; default: all CPUs")
     add("--device", default="cpu", help="PyTorch device; default: cpu")
     add("--gym-packages", nargs="+", default=[], help="modules that register environments")

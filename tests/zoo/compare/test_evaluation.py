@@ -65,7 +65,6 @@ def test_evaluations_do_not_change_the_training(
         assert value.allclose(parameters[1][name], rtol=0, atol=1e-6), name
 
 
-@pytest.mark.serial
 def test_time_of_training_leaves_out_that_of_evaluation(compared: Path) -> None:
     found = read(compared / OUT).returns
     assert (found[found.step == 0].cpu_seconds < 0.05).all()

@@ -80,7 +80,6 @@ def assert_finished(trials: list[FrozenTrial], asked: int) -> None:
     assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
 
 
-@pytest.mark.serial
 def test_trial_of_a_killed_worker_fails_and_is_run_again(folder: Path) -> None:
     storage = f"sqlite:///{folder}/study.db"
     killed = []
@@ -125,7 +124,6 @@ def test_interrupted_sweep_is_resumed_by_the_same_command(
     assert str(model.policy_kwargs["std_bounds"][0]) in entry["policy_kwargs"]
 
 
-@pytest.mark.serial
 def test_two_machines_share_a_study_in_postgresql(folder: Path, postgres_url: str) -> None:
     command = [*SWEEP, "--n-trials", "6", "--storage", postgres_url]
     watch = when_trials_run(postgres_url, lambda _: None, workers=2)
