@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from sb3_tdac import equations
 from sb3_tdac.aliases import Array, NumpyObs
+from sb3_tdac.distributions import DiagGaussian
 from sb3_tdac.normalization import RunningMeanStd, RunningRootMeanSquare, normalize_rewards
 from sb3_tdac.policies import TDACPolicy
 from sb3_tdac.transitions import TransitionRows, Transitions
@@ -24,10 +25,10 @@ NOT_COMPUTED = torch.empty(0)
 
 
 class Options(NamedTuple):
-    """The arguments of ``TDAC`` that an update depends on, as they are at that moment."""
+    """The attributes of ``TDAC`` that an update depends on, as they are at that moment."""
 
     gamma: float
-    ent_coef: float
+    ent_coef_now: float
     max_grad_norm: float | None
     normalize_advantage: bool
     scale_advantage: bool
@@ -39,31 +40,14 @@ class Options(NamedTuple):
 
 
 class Update(Protocol):
-    """The numbers of one update, for the log and for error messages; tensors without gradients."""
+    """The numbers of one update."""
 
-    @property
-    def critic_loss(self) -> Tensor:
-        """() (4.20) of the last critic step."""
+    def figures(self) -> dict[str, Tensor]:
+        """Numbers for the log, without gradients, computed only when they are asked for.
 
-    @property
-    def actor_loss(self) -> Tensor:
-        """() (4.22), without the entropy bonus."""
-
-    @property
-    def value(self) -> Tensor:
-        """(B,) V(x) that the advantage was computed from."""
-
-    @property
-    def target(self) -> Tensor:
-        """(B,) (4.19) that the advantage was computed from."""
-
-    @property
-    def entropy(self) -> Tensor:
-        """(B,) entropy of the policy in each state."""
-
-    @property
-    def std(self) -> Tensor | None:
-        """(B, A) std of the policy in each state; ``None`` if the actions are not a ``Box``."""
+        :return: ``critic_loss`` (), ``actor_loss`` (), ``value`` (B,), ``target`` (B,), ``entropy``
+            (B,), and for a ``Box`` ``std`` (B, A)
+        """
 
 
 class Learner(Protocol):
@@ -80,18 +64,13 @@ class Learner(Protocol):
         """Make one update of critic and actor.
 
         :param rows: B transitions
-        :param options: arguments of ``TDAC``
+        :param options: attributes of ``TDAC``
         :return: the numbers of the update
         :raises Exception: of any kind, if a gradient is not finite; before a parameter moves
         """
 
     def normalize_rewards(
-        self,
-        rewards: Array,
-        elapsed_steps: Array,
-        gamma: float,
-        discounted_return: Array,
-        stats: RunningMeanStd,
+        self, rewards: Array, elapsed: Array, gamma: float, returns: Array, stats: RunningMeanStd
     ) -> None:
         """Do what ``normalization.normalize_rewards`` does, with the same arguments."""
 
@@ -112,21 +91,25 @@ class AutogradUpdate:
     value: Tensor = NOT_COMPUTED
     target: Tensor = NOT_COMPUTED
     advantage: Tensor = NOT_COMPUTED
-    distribution: Distribution | None = None
     log_prob: Tensor = NOT_COMPUTED
     actor_loss: Tensor = NOT_COMPUTED
+    distribution: Distribution | None = None
 
     @property
     def entropy(self) -> Tensor:
         """(B,) entropy of the policy in each state."""
-        entropy = None if self.distribution is None else self.distribution.entropy()
+        assert self.distribution is not None
+        entropy = self.distribution.entropy()
         assert entropy is not None
         return entropy
 
-    @property
-    def std(self) -> Tensor | None:
-        """(B, A) std of the policy in each state; ``None`` if the actions are not a ``Box``."""
-        return getattr(self.distribution, "std", None)
+    def figures(self) -> dict[str, Tensor]:
+        """Numbers for the log."""
+        names = ("critic_loss", "actor_loss", "value", "target", "entropy")
+        figures: dict[str, Tensor] = {name: getattr(self, name).detach() for name in names}
+        if isinstance(self.distribution, DiagGaussian):
+            figures["std"] = self.distribution.std.detach()
+        return figures
 
 
 class AutogradLearner:
@@ -180,8 +163,10 @@ class AutogradLearner:
         now.log_prob = now.distribution.log_prob(batch.action)  # (4.26)
         now.actor_loss = equations.actor_loss(now.log_prob, now.advantage, options.loss_reduction)
         loss = now.actor_loss  # (4.22)
-        if options.ent_coef > 0:
-            loss = loss - options.ent_coef * equations.reduce(now.entropy, options.loss_reduction)
+        if options.ent_coef_now > 0:
+            loss = loss - options.ent_coef_now * equations.reduce(
+                now.entropy, options.loss_reduction
+            )
         if options.critic_first:
             self._descend(loss, options, policy.optimizer)  # (4.23)
         else:  # actor and critic share no parameter: one backward pass serves both
@@ -239,16 +224,7 @@ class AutogradLearner:
         for optimizer in optimizers:
             optimizer.step()
 
-    def normalize_rewards(
-        self,
-        rewards: Array,
-        elapsed_steps: Array,
-        gamma: float,
-        discounted_return: Array,
-        stats: RunningMeanStd,
-    ) -> None:
-        """Divide rewards by the root mean square of recent discounted returns, in place."""
-        normalize_rewards(rewards, elapsed_steps, gamma, discounted_return, stats)
+    normalize_rewards = staticmethod(normalize_rewards)
 
     def is_current(self, actor_only: bool = False) -> bool:
         """True: it reads networks and optimizers from the policy each time."""

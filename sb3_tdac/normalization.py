@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
-from sb3_tdac.aliases import Space
+from sb3_tdac.aliases import Array, Space
 
 EPSILON = 1e-8
 CLIP = 10.0
@@ -39,27 +38,21 @@ def update_moments(mean: Any, var: Any, count: Any, rows: Any, memory: float) ->
 
 
 def normalize_rewards(
-    rewards: NDArray[np.float32],
-    elapsed_steps: NDArray[np.int64],
-    gamma: float,
-    discounted_return: NDArray[np.float64],
-    stats: "RunningMeanStd",
+    rewards: Array, elapsed: Array, gamma: float, returns: Array, stats: "RunningMeanStd"
 ) -> None:
     """Divide rewards by the root mean square of recent discounted returns, and clip to [-10, 10].
 
-    :param rewards: (n_steps, n_envs), divided in place
-    :param elapsed_steps: (n_steps, n_envs) steps since the start of the episode
+    :param rewards: (n_steps, n_envs) float32, divided in place
+    :param elapsed: (n_steps, n_envs) steps since the start of the episode
     :param gamma: discount factor
-    :param discounted_return: (n_envs,) of each episode so far, brought up to date in place
+    :param returns: (n_envs,) float64 discounted return of each episode so far, updated in place
     :param stats: running mean and variance of the discounted returns, float64
     """
-    returns = np.empty_like(rewards, np.float64)
-    discount = gamma * (elapsed_steps > 0)
-    for step, reward in enumerate(rewards):
-        discounted_return[:] = discount[step] * discounted_return + reward
-        returns[step] = discounted_return
+    all_returns = np.empty_like(rewards, np.float64)
+    for step, discount in enumerate(gamma * (elapsed > 0)):
+        returns[:] = all_returns[step] = discount * returns + rewards[step]
     mean, var, count = stats.mean.numpy(), stats.var.numpy(), stats.count.numpy()
-    update_moments(mean, var, count, returns.reshape(-1), stats.memory)
+    update_moments(mean, var, count, all_returns.reshape(-1), stats.memory)
     scaled = rewards / math.sqrt(var + mean**2 + EPSILON)
     np.minimum(np.maximum(scaled, -CLIP), CLIP, out=rewards)
 

@@ -1,7 +1,6 @@
 """TDAC: the one-step temporal-difference advantage actor-critic, (4.19)-(4.26)."""
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,13 +10,14 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
 
 from sb3_tdac import equations
 from sb3_tdac.aliases import Array, Kwargs, NumpyObs
 from sb3_tdac.diagnostics.not_finite import check_actions, check_parameters
 from sb3_tdac.diagnostics.rollout_watch import RolloutWatch
 from sb3_tdac.diagnostics.snapshot import AutogradSnapshot
-from sb3_tdac.diagnostics.transaction import Snapshot, Trace, Transaction
+from sb3_tdac.diagnostics.transaction import Transaction
 from sb3_tdac.learner import AutogradLearner, Learner, Options, Update
 from sb3_tdac.normalization import RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
@@ -35,7 +35,7 @@ DEFAULT_BATCH = 32
 #: many: it soon forgets a bad start, and later its scale changes little.
 RETURN_SHARE, RETURN_MEMORY = 0.1, 1_000
 #: Attributes that use the memory of one model: copies and files do not have them.
-TRANSIENT = ("_learner", "_learner_inputs", "_transaction", "_path", "_last_update")
+TRANSIENT = ("_learner", "_learner_parts", "_transaction", "_path", "_last_update")
 #: Keyword arguments that turn every departure from the text off: (4.19)-(4.26) and nothing else.
 TEXTBOOK: dict[str, Any] = dict(
     critic_learning_rate=None,
@@ -101,7 +101,7 @@ class TDAC(TwoOptimizerAlgorithm):
         "MultiInputPolicy": MultiInputPolicy,
     }
     _learner: Learner | None = None
-    _learner_inputs: tuple[object, ...] = ()
+    _learner_parts: tuple[object, ...] = ()
     _transaction: Transaction
     _path: str | None = None
     _last_update: Update | None = None
@@ -264,8 +264,9 @@ class TDAC(TwoOptimizerAlgorithm):
         self._update_schedules()
         self._set_training_mode(True)
         learner = self._current_learner()
+        options = Options._make(getattr(self, name) for name in Options._fields)
         with self._transaction:
-            self._last_update = learner.update(self.rollout_buffer.rows(), self._options())
+            self._last_update = learner.update(self.rollout_buffer.rows(), options)
         self._n_updates += 1
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
@@ -290,12 +291,9 @@ class TDAC(TwoOptimizerAlgorithm):
         self._is_in_rollout = False
         if self.normalize_reward:
             self.return_stats.memory = max(RETURN_MEMORY, RETURN_SHARE * self.num_timesteps)
+            buffer, returns = rollout_buffer, self._discounted_return
             self._current_learner().normalize_rewards(
-                rollout_buffer.rewards,
-                rollout_buffer.elapsed_steps,
-                self.gamma,
-                self._discounted_return,
-                self.return_stats,
+                buffer.rewards, buffer.elapsed_steps, self.gamma, returns, self.return_stats
             )
 
     def _act(self, obs: NumpyObs) -> Array:
@@ -317,58 +315,41 @@ class TDAC(TwoOptimizerAlgorithm):
         with torch.inference_mode():
             return self.policy.action_outputs(obs_as_tensor(obs, self.device)).cpu().numpy()
 
-    def _options(self) -> Options:
-        """The arguments of an update as they are now: a callback may have changed them."""
-        return Options(
-            gamma=self.gamma,
-            ent_coef=self.ent_coef_now,
-            max_grad_norm=self.max_grad_norm,
-            normalize_advantage=self.normalize_advantage,
-            scale_advantage=self.scale_advantage,
-            critic_gradient=self.critic_gradient,
-            critic_first=self.critic_first,
-            critic_steps=self.critic_steps,
-            loss_reduction=self.loss_reduction,
-            discount_states=self.discount_states,
-        )
-
     def _current_learner(self, actor_only: bool = False) -> Learner:
         """The learner, or a new one if the user replaced something that it computes with."""
         if self._learner is None or (self._is_watched and not self._is_current(actor_only)):
-            self._learner, snapshot, trace = self._choose_learner()
-            self._learner_inputs = self._inputs()
-            self._transaction = Transaction(snapshot, trace, self.policy, self._location)
+            self._learner, self._learner_parts = self._choose_learner(), self._parts()
         return self._learner
 
     def _is_current(self, actor_only: bool = False) -> bool:
         """Whether the learner still computes with the parts of this model."""
-        learner, inputs = self._learner, self._learner_inputs
-        return learner is not None and self._inputs() == inputs and learner.is_current(actor_only)
+        learner, parts = self._learner, self._learner_parts
+        return learner is not None and self._parts() == parts and learner.is_current(actor_only)
 
-    def _inputs(self) -> tuple[object, ...]:
+    def _parts(self) -> tuple[object, ...]:
         """The parts of the model that a learner is built from."""
-        return (
-            *(self.policy, self.advantage_stats, self.generator, self.fast_path),
-            *(self.n_steps, self.n_envs),
-        )
+        sizes = self.n_steps, self.n_envs
+        return self.policy, self.advantage_stats, *sizes, self.generator, self.fast_path
 
-    def _choose_learner(self) -> tuple[Learner, Snapshot, Callable[[], Trace]]:
-        """Choose the compiled kernels if they compute the same as autograd for this policy.
+    def _choose_learner(self) -> Learner:
+        """Choose the compiled kernels if they compute the same as autograd for this policy."""
+        kernels = self._kernel_learner()
+        if not isinstance(kernels, str):
+            self._say("the fast path (compiled kernels)")
+            undo = kernels.snapshot, kernels.trace
+            self._transaction = Transaction(*undo, self.policy, self._location)
+            return kernels
+        self._say(f"the general path: {kernels}")
+        stats, generator = self.advantage_stats, self.generator
+        learner = AutogradLearner(self.policy, stats, generator, self.device)
+        snapshot = AutogradSnapshot(learner)
+        self._transaction = Transaction(snapshot, snapshot.trace, self.policy, self._location)
+        return learner
 
-        :return: the learner, and what a failed update needs
-        """
-        found = self._kernel_learner()
-        path = "the fast path (compiled kernels)"
-        if isinstance(found, str):
-            path = f"the general path: {found}"
+    def _say(self, path: str) -> None:
         if self.verbose >= 1 and path != self._path:
             print(f"Computing on {path}")
         self._path = path
-        if not isinstance(found, str):
-            return found, found.snapshot, found.trace
-        learner = AutogradLearner(self.policy, self.advantage_stats, self.generator, self.device)
-        snapshot = AutogradSnapshot(learner)
-        return learner, snapshot, snapshot.trace
 
     def _kernel_learner(self) -> "KernelLearner | str":
         """The learner with compiled kernels, or the reason why it cannot be used."""
@@ -390,29 +371,19 @@ class TDAC(TwoOptimizerAlgorithm):
         :param iteration: number of rollouts, zero if it is not known
         """
         if self._last_update is not None:
-            self._record(self._last_update)
+            self._record({k: v.cpu() for k, v in self._last_update.figures().items()})
         super().dump_logs(iteration)
 
-    def _record(self, update: Update) -> None:
-        value, target = update.value.detach().cpu(), update.target.detach().cpu()
-        figures = dict(
-            critic_loss=update.critic_loss,
-            actor_loss=update.actor_loss,
-            entropy=update.entropy,
-            std=update.std,
-            td_error=equations.td_advantage(value, target).abs(),
-        )
+    def _record(self, figures: dict[str, Tensor]) -> None:
+        value, target = figures.pop("value"), figures.pop("target")
+        figures["td_error"] = equations.td_advantage(value, target).abs()
         for name, tensor in figures.items():
-            if tensor is not None:
-                self.logger.record(f"train/{name}", tensor.detach().cpu().mean().item())
+            self.logger.record(f"train/{name}", tensor.mean().item())
         explained = explained_variance(value.numpy(), target.numpy())
         self.logger.record("train/explained_variance", explained)
-        rate, critic_rate = (
-            optimizer.param_groups[0]["lr"]
-            for optimizer in (self.policy.optimizer, self.policy.critic_optimizer)
-        )
-        self.logger.record("train/learning_rate", rate)
-        self.logger.record("train/critic_learning_rate", critic_rate)
+        for name in ("", "critic_"):
+            optimizer = getattr(self.policy, f"{name}optimizer")
+            self.logger.record(f"train/{name}learning_rate", optimizer.param_groups[0]["lr"])
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def __getstate__(self) -> dict[str, Any]:
