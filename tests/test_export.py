@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import export_policy
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from helpers.saved_models import load_safely, saved
-from helpers.scripts import run
+from helpers.scripts import call_main
 from stable_baselines3.common.utils import obs_as_tensor
 
 from sb3_tdac.export import export_onnx, export_program
@@ -76,7 +77,8 @@ def test_the_onnx_file_gives_the_actions_of_predict(tmp_path: Path, name: str) -
 @needs_onnx
 @pytest.mark.filterwarnings("ignore:.*isinstance:FutureWarning")
 def test_the_example_runs_without_sb3_and_agrees(tmp_path: Path) -> None:
-    lines = run("export_policy.py", "--timesteps", "640", "--out", str(tmp_path)).splitlines()
+    options = ("--timesteps", "640", "--out", str(tmp_path))
+    lines = call_main(export_policy, *options).splitlines()
     assert [line.split(":")[0] for line in lines] == [
         *("Pendulum-v1.pt2", "Pendulum-v1.onnx", "CartPole-v1.pt2", "CartPole-v1.onnx")
     ]
