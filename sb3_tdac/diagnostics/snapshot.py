@@ -58,33 +58,28 @@ class StateCopy:
         return tensors + [t for s in states for t in s.values() if isinstance(t, Tensor)]
 
 
-class AutogradSnapshot:
+class AutogradSnapshot(StateCopy):
     """Copies a model that learns by autograd, and checks its numbers after an update.
 
     :param learner: learner of the model
     """
 
     def __init__(self, learner: AutogradLearner):
+        super().__init__([], [])
         self._learner = learner
-        self._copy = StateCopy([], [])
 
     def take(self) -> None:
         """Copy the model as it is now: a user may have put in another optimizer."""
         policy = self._learner.policy
-        modules = [policy, self._learner.advantage_stats]
-        optimizers = [policy.critic_optimizer, policy.optimizer]
-        self._copy.modules, self._copy.optimizers = modules, optimizers
-        self._copy.take()
-
-    def restore(self) -> None:
-        """Write the copy back."""
-        self._copy.restore()
+        self.modules = [policy, self._learner.advantage_stats]
+        self.optimizers = [policy.critic_optimizer, policy.optimizer]
+        super().take()
 
     def is_finite(self) -> bool:
         """Whether the update left finite numbers only."""
         now = self._learner.latest
         losses = [now.value, now.target, now.advantage, now.log_prob, now.actor_loss]
-        return are_finite([*losses, now.critic_loss, *self._copy.tensors()])
+        return are_finite([*losses, now.critic_loss, *self.tensors()])
 
     def trace(self) -> Mapping[str, Sequence[Tensor]]:
         """The quantities of the last update by name, in the order in which they were computed.
