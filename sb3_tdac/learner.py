@@ -1,6 +1,7 @@
 """One update of critic and actor, (4.19)-(4.26), by automatic differentiation.
 
-``AutogradLearner.update`` reads like the text. ``Learner`` is what ``TDAC`` needs of any learner.
+``AutogradLearner.update`` reads like the equations of ``equations.py``, each line with its number.
+``Learner`` is the interface that ``TDAC`` uses.
 """
 
 import copy
@@ -40,7 +41,7 @@ class Options(NamedTuple):
 
 
 class Update(Protocol):
-    """The numbers of one update."""
+    """The results of one update: losses, values, targets, entropy."""
 
     def figures(self) -> dict[str, Tensor]:
         """Numbers for the log, without gradients, computed only when they are asked for.
@@ -65,8 +66,8 @@ class Learner(Protocol):
 
         :param rows: B transitions
         :param options: attributes of ``TDAC``
-        :return: the numbers of the update
-        :raises Exception: of any kind, if a gradient is not finite; before a parameter moves
+        :return: its results
+        :raises Exception: perhaps, if a gradient is not finite; the caller restores its snapshot
         """
 
     def normalize_rewards(
@@ -75,15 +76,15 @@ class Learner(Protocol):
         """Do what ``normalization.normalize_rewards`` does, with the same arguments."""
 
     def is_current(self, actor_only: bool = False) -> bool:
-        """Check that nobody replaced the networks or optimizers that it computes with.
+        """Whether the learner still uses the networks and optimizers of the policy.
 
-        :param actor_only: check only what ``act`` needs
+        :param actor_only: check only the parts that ``act`` uses
         """
 
 
 @dataclass
 class AutogradUpdate:
-    """The numbers of an update by autograd, filled in as they are computed."""
+    """The results of an update by autograd, filled in as they are computed."""
 
     critic_value: Tensor = NOT_COMPUTED
     critic_target: Tensor = NOT_COMPUTED
@@ -143,35 +144,36 @@ class AutogradLearner:
             return actions.cpu().numpy()
 
     def update(self, rows: TransitionRows, options: Options) -> AutogradUpdate:
-        """Step the critic on (4.20), then the actor on (4.22), or in the other order.
+        """Step the critic on (4.20), then the actor on (4.22).
 
         :param rows: B transitions
-        :param options: arguments of ``TDAC``; with ``critic_first=False`` the actor comes first,
-            so that both gradients belong to the same parameters
-        :return: the numbers of the update
+        :param options: attributes of ``TDAC``; with ``critic_first=False`` both gradients are taken
+            before either network changes
+        :return: the results of the update
         :raises RuntimeError: on a CPU, if a gradient is not finite
         """
         policy, batch = self.policy, rows.to(self.device)
         now = self.latest = AutogradUpdate()
         if options.critic_first:
-            self._step_critic(batch, options, options.critic_steps)
-        with torch.set_grad_enabled(not options.critic_first):
+            self._step_critic(batch, options, options.critic_steps)  # (4.19), (4.20)
+        with torch.set_grad_enabled(not options.critic_first):  # for a joint step of both networks
             value, target = self._value_and_target(batch, options.gamma)  # (4.19)
         now.value, now.target = value.detach(), target.detach()
         now.advantage = self._advantage(now.value, now.target, batch, options)  # (4.21)
+        # a copy: SB3 uses some distribution objects again for the next actions
         now.distribution = copy.copy(policy.get_distribution(batch.state))  # (4.24), (4.25)
         now.log_prob = now.distribution.log_prob(batch.action)  # (4.26)
-        now.actor_loss = equations.actor_loss(now.log_prob, now.advantage, options.loss_reduction)
-        loss = now.actor_loss  # (4.22)
+        loss = equations.actor_loss(now.log_prob, now.advantage, options.loss_reduction)  # (4.22)
+        now.actor_loss = loss
         if options.ent_coef_now > 0:
             loss = loss - options.ent_coef_now * equations.reduce(
                 now.entropy, options.loss_reduction
             )
         if options.critic_first:
             self._descend(loss, options, policy.optimizer)  # (4.23)
-        else:  # actor and critic share no parameter: one backward pass serves both
-            loss = loss + self._critic_loss(value, target, options)
-            self._descend(loss, options, policy.optimizer, policy.critic_optimizer)
+        else:  # no loss has a gradient by the other network: one backward pass serves both
+            loss = loss + self._critic_loss(value, target, options)  # (4.20)
+            self._descend(loss, options, policy.optimizer, policy.critic_optimizer)  # (4.23)
             self._step_critic(batch, options, options.critic_steps - 1)
         policy.update_observation_stats(batch.state)
         return now
@@ -180,15 +182,14 @@ class AutogradLearner:
         """Take gradient steps of the critic, each with a new target."""
         for _ in range(n_steps):
             value, target = self._value_and_target(batch, options.gamma)  # (4.19)
-            loss = self._critic_loss(value, target, options)
+            loss = self._critic_loss(value, target, options)  # (4.20)
             self._descend(loss, options, self.policy.critic_optimizer)
 
     def _critic_loss(self, value: Tensor, target: Tensor, options: Options) -> Tensor:
         now = self.latest
         now.critic_value, now.critic_target = value, target
-        now.critic_loss = equations.critic_loss(  # (4.20)
-            value, target, options.critic_gradient, options.loss_reduction
-        )
+        gradient, reduction = options.critic_gradient, options.loss_reduction
+        now.critic_loss = equations.critic_loss(value, target, gradient, reduction)
         return now.critic_loss
 
     def _value_and_target(self, batch: Transitions, gamma: float) -> tuple[Tensor, Tensor]:
@@ -224,8 +225,8 @@ class AutogradLearner:
         for optimizer in optimizers:
             optimizer.step()
 
-    normalize_rewards = staticmethod(normalize_rewards)
+    normalize_rewards = staticmethod(normalize_rewards)  # the kernels have a form of their own
 
     def is_current(self, actor_only: bool = False) -> bool:
-        """True: it reads networks and optimizers from the policy each time."""
+        """Always true: the policy is asked for its networks and optimizers each time."""
         return True

@@ -25,7 +25,7 @@ def update_moments(mean: Any, var: Any, count: Any, rows: Any, memory: float) ->
     :param var: (*shape), of the same kind, as all others
     :param count: () number of rows seen
     :param rows: (B, *shape)
-    :param memory: rows after which older ones are forgotten
+    :param memory: limit of ``count``: beyond it older rows lose weight
     """
     total = count + len(rows)
     weight = len(rows) / total
@@ -50,7 +50,8 @@ def normalize_rewards(
     """
     all_returns = np.empty_like(rewards, np.float64)
     for step, discount in enumerate(gamma * (elapsed > 0)):
-        returns[:] = all_returns[step] = discount * returns + rewards[step]
+        returns[:] = discount * returns + rewards[step]
+        all_returns[step] = returns
     mean, var, count = stats.mean.numpy(), stats.var.numpy(), stats.count.numpy()
     update_moments(mean, var, count, all_returns.reshape(-1), stats.memory)
     scaled = rewards / math.sqrt(var + mean**2 + EPSILON)

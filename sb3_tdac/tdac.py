@@ -29,14 +29,15 @@ from sb3_tdac.validation import check_bool, check_integer, check_policy, check_r
 if TYPE_CHECKING:
     from sb3_tdac.fast import KernelLearner
 
-#: Rows of an update where ``n_steps`` is not given.
+#: Transitions of an update if ``n_steps`` is not given.
 DEFAULT_BATCH = 32
-#: ``normalize_reward`` remembers the returns of this share of the steps so far, but at least this
-#: many: it soon forgets a bad start, and later its scale changes little.
+#: Window of the statistics of returns: this share of the steps so far, at least so many. They soon
+#: forget a bad start, and later change little.
 RETURN_SHARE, RETURN_MEMORY = 0.1, 1_000
-#: Attributes that use the memory of one model: copies and files do not have them.
+#: Attributes that are not copied or saved: they point into the memory of one model.
 TRANSIENT = ("_learner", "_learner_parts", "_transaction", "_path", "_last_update")
-#: Keyword arguments that turn every departure from the text off: (4.19)-(4.26) and nothing else.
+#: Keyword arguments without TDAC's additions: (4.19)-(4.26) alone. The optimizer and the learning
+#: rates stay free.
 TEXTBOOK: dict[str, Any] = dict(
     critic_learning_rate=None,
     ent_coef=0.0,
@@ -264,6 +265,7 @@ class TDAC(TwoOptimizerAlgorithm):
         self._update_schedules()
         self._set_training_mode(True)
         learner = self._current_learner()
+        # as they are now: a callback may have changed them
         options = Options._make(getattr(self, name) for name in Options._fields)
         with self._transaction:
             self._last_update = learner.update(self.rollout_buffer.rows(), options)
@@ -278,6 +280,7 @@ class TDAC(TwoOptimizerAlgorithm):
     def _begin_rollout(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: TransitionBuffer
     ) -> RolloutWatch:
+        """Prepare the buffer and the policy, and return the watch of the environments."""
         assert self._last_obs is not None and self._last_episode_starts is not None
         self._set_training_mode(False)
         rollout_buffer.reset()
@@ -303,11 +306,11 @@ class TDAC(TwoOptimizerAlgorithm):
         """
         try:
             actions = self._current_learner(actor_only=True).act(obs)
-        except (RuntimeError, ValueError):  # of probabilities that are not finite
+        except (RuntimeError, ValueError):  # torch does not sample from probabilities like NaN
             check_parameters(self.policy, self._location())
             check_actions(self._logits(obs), self.policy, self._location())
             raise
-        if not math.isfinite(np.vdot(actions, actions)):  # a square may overflow
+        if not math.isfinite(np.vdot(actions, actions)):  # quick; its square may overflow, too
             check_actions(actions, self.policy, self._location())
         return actions.reshape(-1, *(self.action_space.shape or ()))
 
@@ -366,7 +369,7 @@ class TDAC(TwoOptimizerAlgorithm):
         )
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """Write the log, with the numbers of the last update; only now they leave the device.
+        """Write the log, with the results of the last update, which leave the device only now.
 
         :param iteration: number of rollouts, zero if it is not known
         """
@@ -387,7 +390,7 @@ class TDAC(TwoOptimizerAlgorithm):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def __getstate__(self) -> dict[str, Any]:
-        """The attributes for copies and files; a learner uses the memory of this model alone."""
+        """The attributes for copies and files."""
         return {name: value for name, value in vars(self).items() if name not in TRANSIENT}
 
     def _excluded_save_params(self) -> list[str]:

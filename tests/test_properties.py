@@ -74,7 +74,7 @@ DOCUMENTED = (
     r"(has no key|must have shape) .* in environment [01] at",
     r"too large .* in environment [01] at|is not in .* in environment [01] at",
     r"the policy's action for environment [01] is not finite",
-    r"of environment [01] at .* is not what its VecEnv can take",
+    r"of environment [01] at .* has a type or shape that its VecEnv cannot take",
 )
 
 

@@ -16,7 +16,7 @@ HANDLERS = (
     *("stable_baselines3.common.vec_env", "stable_baselines3.common.monitor", "sb3_tdac.vec_"),
     *("gymnasium.vector", "gymnasium.wrappers.vector"),
 )
-#: The function of ``AsyncVectorEnv`` that raises what the environment of a process raised.
+#: The function of ``AsyncVectorEnv`` that raises the exceptions of its processes again.
 RAISES_FOR_ENV = "_raise_if_errors"
 
 
@@ -41,15 +41,16 @@ def explain(error: Exception, env: VecEnv, location: Location, is_reset: bool = 
             raise RuntimeError("env is closed: give the model another one by set_env") from error
         index, code = stop_workers(base)
         raise RuntimeError(
-            f"the process of {location.next_step(index, is_reset)} died with exit code {code}: its "
-            "own error is above, unless a signal ended it (-9: perhaps no memory was left). The "
-            f"other processes are stopped: set_env gives the model new ones. {location.model_state}"
+            f"the process of {location.next_step(index, is_reset)} died with exit code {code}: see "
+            "its own error above; -9 usually means that no memory was left. The other processes "
+            "are stopped: give the model a new environment by set_env. "
+            f"{location.model_state}"
         ) from error
     where = location.next_step(index, is_reset)
     if is_handler:
         raise ValueError(
-            f"an observation, reward, flag or info of {where} is not what its VecEnv can take: "
-            f"{type(error).__name__}: {error}. Fix the environment: "
+            f"an observation, reward, flag or info of {where} has a type or shape that its VecEnv "
+            f"cannot take: {type(error).__name__}: {error}. Fix the environment: "
             f"stable_baselines3.common.env_checker.check_env finds more. {location.model_state}"
         ) from error
     note = f"raised by {where}. {location.model_state}"

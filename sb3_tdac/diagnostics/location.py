@@ -12,8 +12,8 @@ class Location:
     :param num_timesteps: steps of all environments so far
     :param n_updates: updates so far
     :param episode_starts: (n_envs,) bool, whether the next step is the first of an episode
-    :param elapsed_steps: (n_envs,) steps of the episode before the last step
-    :param rollout_elapsed_steps: (n_steps, n_envs) the same for each step of the last rollout
+    :param elapsed_steps: (n_envs,) the last step of each episode, counted from 0
+    :param rollout_elapsed_steps: (n_steps, n_envs) the same for all steps of the last rollout
     """
 
     num_timesteps: int
@@ -64,6 +64,10 @@ class Location:
         elapsed = int(self.rollout_elapsed_steps[step, env]) + 1
         return self.at(env, elapsed, steps_ago=len(self.rollout_elapsed_steps) - 1 - step)
 
+    def whole_step(self) -> str:
+        """The step of all environments that is not counted yet."""
+        return f"the step after time step {self.num_timesteps}"
+
     def next_step(self, env: int | None, is_reset: bool = False) -> str:
         """The step, or the reset, that the environments are taking and that is not counted yet.
 
@@ -74,5 +78,6 @@ class Location:
             return f"one of the environments (after time step {self.num_timesteps})"
         if is_reset:
             return self.at(env, 0)
+        # from 1, and one step after the last
         step = 1 if self.episode_starts[env] else int(self.elapsed_steps[env]) + 2
         return self.at(env, step, steps_ago=-1)

@@ -23,7 +23,7 @@ class NotFinite(ValueError):
     """A quantity of an update is NaN or infinite.
 
     :param quantity: its name
-    :param are_bad: (B,) bool, the transitions in which it is so; ``None``: it is one for all
+    :param are_bad: (B,) bool, the bad transitions; ``None``: not a quantity of each transition
     """
 
     def __init__(self, quantity: str, are_bad: Tensor | None = None):
@@ -69,8 +69,8 @@ def check_parameters(policy: nn.Module, location: Location) -> None:
     if found is not None:
         raise ValueError(
             f"parameter {found.quantity!r} of the policy is not finite before update "
-            f"{location.n_updates + 1}: TDAC's own updates leave none, so a callback, "
-            "set_parameters or a file did: load a model saved before"
+            f"{location.n_updates + 1}. No update of TDAC leaves such a number: a callback, "
+            "set_parameters or a file brought it. Load a model that was saved before"
         )
 
 

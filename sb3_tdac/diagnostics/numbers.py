@@ -24,7 +24,7 @@ def is_number(value: Any) -> bool:
 
 
 def is_flag(value: object) -> bool:
-    """Whether a value is true or false, also as text: one flag that is text makes all text.
+    """Whether a value is true or false, also as text: NumPy turns a mixed list into text.
 
     :param value: flag of one environment
     """
@@ -112,7 +112,7 @@ def _bad_rows(name: str, rows: object, space: Space, n_envs: int) -> tuple[int, 
     if not isinstance(rows, np.ndarray) or rows.shape != shape or rows.dtype.kind not in "biuf":
         return _not_numbers(name, rows, shape)
     if isinstance(space, spaces.Box):
-        if rows.dtype.kind == "f":  # a sum of squares is no larger only if none of its terms is
+        if rows.dtype.kind == "f":  # if the sum of squares is within the limit, every number is
             surely_fine = bool(np.vdot(rows, rows) <= LARGEST**2)
         else:
             surely_fine = rows.dtype.itemsize <= 4

@@ -110,7 +110,7 @@ class RolloutWatch:
         (env, fault), location = bad, self._locate()
         if dones is not None and dones[env]:
             self._stop(fault, location.at(env, 0, steps_ago=-1))
-        self._stop(fault, location.next_step(None if env < 0 else env))
+        self._stop(fault, location.next_step(env) if env >= 0 else location.whole_step())
 
     def _stop(self, fault: str, where: str) -> NoReturn:
         self._raw.restore()

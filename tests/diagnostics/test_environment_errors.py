@@ -27,14 +27,14 @@ VEC_ENVS = [DummyVecEnv, LeanDummyVecEnv, sync_env]
 def test_a_wrong_shape_or_type_is_named_with_its_environment_and_step(
     fault: Any, vec_env: Any
 ) -> None:
-    message = f"{WHERE} is not what its VecEnv can take: .*check_env finds more"
+    message = f"{WHERE} has a type or shape that its VecEnv cannot take: .*check_env finds more"
     info = fails(faulty_model(fault, vec_env=vec_env), ValueError, message)
     assert info.value.__cause__ is not None
 
 
 def test_gymnasiums_refusal_of_a_shape_says_when() -> None:
     model = faulty_model(WRONG_SHAPES["obs of another shape"], vec_env=sync_env)
-    message = r"one of the environments \(after time step 12\) is not what its VecEnv can take"
+    message = r"one of the environments \(after time step 12\) has a type or shape that its VecEnv cannot take"
     fails(model, ValueError, message)
 
 
