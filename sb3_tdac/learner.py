@@ -152,7 +152,7 @@ class AutogradLearner:
         :return: the results of the update
         :raises RuntimeError: on a CPU, if a gradient is not finite
         """
-        policy, batch = self.policy, rows.to(self.device)
+        policy, batch, reduction = self.policy, rows.to(self.device), options.loss_reduction
         now = self.latest = AutogradUpdate()
         if options.critic_first:
             self._step_critic(batch, options, options.critic_steps)  # (4.19), (4.20)
@@ -163,12 +163,10 @@ class AutogradLearner:
         # a copy: SB3 uses some distribution objects again for the next actions
         now.distribution = copy.copy(policy.get_distribution(batch.state))  # (4.24), (4.25)
         now.log_prob = now.distribution.log_prob(batch.action)  # (4.26)
-        loss = equations.actor_loss(now.log_prob, now.advantage, options.loss_reduction)  # (4.22)
-        now.actor_loss = loss
+        now.actor_loss = equations.actor_loss(now.log_prob, now.advantage, reduction)  # (4.22)
+        loss = now.actor_loss
         if options.ent_coef_now > 0:
-            loss = loss - options.ent_coef_now * equations.reduce(
-                now.entropy, options.loss_reduction
-            )
+            loss = loss - options.ent_coef_now * equations.reduce(now.entropy, reduction)
         if options.critic_first:
             self._descend(loss, options, policy.optimizer)  # (4.23)
         else:  # no loss has a gradient by the other network: one backward pass serves both

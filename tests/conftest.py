@@ -29,7 +29,8 @@ def pytest_pycollect_makemodule(
     module_path: Path, parent: pytest.Collector
 ) -> pytest.Module | None:
     """Skip the tests of the command line, and the tests that use it, if rl_zoo3 is missing."""
-    needs_it = "zoo" in module_path.parts or module_path.name == "test_search_defaults.py"
+    folders = module_path.relative_to(parent.config.rootpath).parts
+    needs_it = "zoo" in folders or module_path.name == "test_search_defaults.py"
     if needs_it and find_spec("rl_zoo3") is None:
         module: pytest.Module = SkippedModule.from_parent(parent, path=module_path)
         return module

@@ -34,7 +34,8 @@ def test_a_wrong_shape_or_type_is_named_with_its_environment_and_step(
 
 def test_gymnasiums_refusal_of_a_shape_says_when() -> None:
     model = faulty_model(WRONG_SHAPES["obs of another shape"], vec_env=sync_env)
-    message = r"one of the environments \(after time step 12\) has a type or shape that its VecEnv cannot take"
+    where = r"one of the environments \(after time step 12\)"
+    message = f"{where} has a type or shape that its VecEnv cannot take"
     fails(model, ValueError, message)
 
 
