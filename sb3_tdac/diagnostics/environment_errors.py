@@ -16,6 +16,8 @@ HANDLERS = (
     *("stable_baselines3.common.vec_env", "stable_baselines3.common.monitor", "sb3_tdac.vec_"),
     *("gymnasium.vector", "gymnasium.wrappers.vector"),
 )
+#: Modules whose local variables ``env_idx`` or ``i`` are the index of an environment.
+INDEX_NAMERS = ("stable_baselines3.common.vec_env", "sb3_tdac.vec_envs")
 #: The function of ``AsyncVectorEnv`` that raises the exceptions of its processes again.
 RAISES_FOR_ENV = "_raise_if_errors"
 
@@ -77,7 +79,8 @@ def _origin(error: Exception) -> tuple[int | None, bool, bool]:
         owner = names.get("self")
         if isinstance(owner, VecEnv):
             is_from_env = True
-            env = names.get("env_idx", names.get("i", env))
+            if module.startswith(INDEX_NAMERS):
+                env = names.get("env_idx", names.get("i", env))
             if module == SubprocVecEnv.__module__ and "results" in names:  # all have answered
                 env = _first_odd(names["results"], owner.observation_space)
         elif isinstance(owner, VectorEnv):

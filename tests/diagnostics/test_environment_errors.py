@@ -15,7 +15,7 @@ from helpers.faulty_environments import (
 )
 from helpers.model_state import assert_saved_and_finite
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper
 
 from sb3_tdac.vec_envs import LeanDummyVecEnv
 
@@ -83,3 +83,23 @@ def test_after_an_error_training_goes_on_with_a_reset(fault: Any) -> None:
     assert model.learn(16, reset_num_timesteps=False)._n_updates == 3
     assert model.rollout_buffer.elapsed_steps[:, 0].tolist() == [4, 0, 1, 2]
     assert_saved_and_finite(model)
+
+
+class Looping(VecEnvWrapper):
+    """Fails in a loop of its own, over something else than environments."""
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        for i in range(9):
+            if i == 8:
+                raises()
+
+
+def test_a_loop_of_a_foreign_wrapper_is_not_taken_for_the_index_of_an_environment() -> None:
+    model = faulty_model(vec_env=lambda makers: Looping(DummyVecEnv(makers)))
+    with pytest.raises(SensorError) as info:
+        model.learn(8)
+    (note,) = info.value.__notes__
+    assert note.startswith("raised by one of the environments (after time step 0)")

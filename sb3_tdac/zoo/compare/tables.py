@@ -68,7 +68,7 @@ def markdown(comparison: Comparison) -> str:
     parts += [f"`{command}`" for command in comparison.commands]
     parts += [_settings(comparison)]
     for clock, title in TITLES.items():
-        parts += [f"## {title}", _note(comparison, clock), _overview(comparison, clock)]
+        parts += [f"## {title}", _note(comparison, clock), _mean_returns(comparison, clock)]
         if comparison.common:
             parts += [_aggregates(comparison, clock)]
             if len(comparison.algos) > 1:
@@ -78,7 +78,7 @@ def markdown(comparison: Comparison) -> str:
         if len(comparison.algos) > 1:
             parts += [f"![probability of improvement]({IMPROVEMENT})"]
     for env in comparison.envs:
-        parts += [f"## {env}", _results(comparison, env), f"![{env}]({curve_file(env)})"]
+        parts += [f"## {env}", _environment_table(comparison, env), f"![{env}]({curve_file(env)})"]
     parts += ["## Normalisation", _ranges(comparison)]
     if comparison.settings:
         parts += ["## Configurations", _entries(comparison)]
@@ -118,7 +118,7 @@ def _note(comparison: Comparison, clock: str) -> str:
     return text
 
 
-def _overview(comparison: Comparison, clock: str) -> str:
+def _mean_returns(comparison: Comparison, clock: str) -> str:
     """Write the mean returns of all contenders, one row for each environment."""
     rows, unit, digits = comparison.at(clock=clock), *UNITS[clock]
     lines = []
@@ -133,7 +133,7 @@ def _overview(comparison: Comparison, clock: str) -> str:
     return table(["environment", unit, *comparison.algos], lines)
 
 
-def _results(comparison: Comparison, env: str) -> str:
+def _environment_table(comparison: Comparison, env: str) -> str:
     """Write the results on one environment, one row for each contender."""
     threshold = comparison.thresholds[env]
     goal = "-" if threshold is None else f"{threshold:g}"
