@@ -106,7 +106,7 @@ def update_anchors(
         places.append((vars(network.optimizer), ["state", "param_groups"]))
         if network.states:
             places.append((network.optimizer.state, network.parameters))
-        places += [(state, STATE.values()) for state in network.states]
+        places += [(state, STATE) for state in network.states]
     return Anchors(places, [critic.hidden])
 
 
