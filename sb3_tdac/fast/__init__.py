@@ -29,10 +29,7 @@ def choose(
     :param generator: of the noise of actions
     :return: the learner, or the reason why there is none
     """
-    reason = why_not(policy, advantage_stats, n_steps * n_envs)
-    if reason is not None:
-        return reason
-    kernels = library.load()
+    kernels = why_not(policy, advantage_stats, n_steps * n_envs) or library.load()
     if isinstance(kernels, str):
         return kernels
     return KernelLearner(kernels, policy, advantage_stats, n_steps, n_envs, generator)
