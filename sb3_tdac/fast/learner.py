@@ -64,9 +64,9 @@ class KernelLearner:
             self._memory = stats.memory
         pointers = [*map(self._kernels.pointer, tensors)]
         self._scale, self._moments = pointers[:2], pointers[2:]
-        self._mean_square = advantage_stats.mean_square
-        statistics = [tensor.numpy() for tensor in tensors]
-        self.snapshot = KernelSnapshot([self.critic, self.actor], statistics)
+        self._statistics = [tensor.numpy() for tensor in tensors]
+        networks = [self.critic, self.actor]
+        self.snapshot = KernelSnapshot(self._kernels, networks, self._statistics)
 
     def _allocate_batch(self, rows: int, width: int) -> None:
         """Make arrays for a batch, and the structure that points to them."""
@@ -74,14 +74,10 @@ class KernelLearner:
         self._states = zeros(rows, self._features)
         self._raw_states = zeros(rows, self._features) if self._moments else self._states
         self._state_pointers = pointer(self._raw_states), pointer(self._states)
-        self._columns: dict[str, Array] = dict(
-            reward=zeros(size),
-            action=zeros(size, width),
-            successor=np.zeros(size, np.int64),
-            elapsed_steps=np.zeros(size, np.int64),
-            choice=np.zeros(size, np.int64),
-            terminated=np.zeros(size, bool),
-        )
+        self._columns: dict[str, Array] = dict(reward=zeros(size), action=zeros(size, width))
+        self._columns["terminated"] = np.zeros(size, bool)
+        for name in ("successor", "elapsed_steps", "choice"):
+            self._columns[name] = np.zeros(size, np.int64)
         self._action = self._columns["action" if self._is_box else "choice"]
         self._numbers, names = zeros(3, size), ("value", "target", "advantage")
         columns = self._columns | dict(zip(names, self._numbers, strict=True))
@@ -120,10 +116,8 @@ class KernelLearner:
         policy, actor, states, rows = self._policy, self.actor, self._state_pointers[1], len(obs)
         if self._is_box:
             self._noise.normal_(generator=self._generator)  # as torch.normal
-            self._functions.sample_gaussian(
-                *(actor.structure, states, rows, policy.squash_output, *policy.std_bounds),
-                *self._sampling,
-            )
+            limits = policy.squash_output, *policy.std_bounds
+            self._functions.sample_gaussian(actor.structure, states, rows, *limits, *self._sampling)
             return self._sampled.copy()
         self._noise.exponential_(generator=self._generator)  # as torch.multinomial
         self._functions.forward(actor.structure, states, rows)
@@ -212,7 +206,7 @@ class KernelLearner:
             "value": [value],
             "target": [target],
             "gradient of the critic": self.critic.gradients,
-            "mean square of the advantage": [self._mean_square],
+            "mean square of the advantage": [self._statistics[0]],
             "advantage": [advantage],
             "parameter of the actor": self.actor.parameters,
             "output of the actor": self._heads,

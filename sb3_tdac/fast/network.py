@@ -8,7 +8,6 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from sb3_tdac.diagnostics.not_finite import NotFinite
-from sb3_tdac.diagnostics.snapshot import StateCopy
 from sb3_tdac.fast.library import Kernels, zeros
 from sb3_tdac.policies import TDACPolicy
 
@@ -116,24 +115,16 @@ class Network:
         self.outputs = [zeros(rows, layer.out_features) for layer in layers.linear]
         self._errors = [zeros(*output.shape) for output in self.outputs]
         self._scratch = zeros(max(layer.weight.numel() for layer in layers.linear))
-        self._copy = zeros(sum(3 * gradient.size + 1 for gradient in self.gradients))
-        self._copy_pointer = kernels.pointer(self._copy)
-        self._state_copy = None if self.states else StateCopy([], [self.optimizer])
         self._parameters = kernels.ffi.new("Parameter[]", len(self.parameters))
         self._layers = kernels.ffi.new("Layer[]", len(self.outputs))
         self._set_parameters(kernels)
         self._set_layers(kernels, layers)
-        self.structure = kernels.ffi.new(
-            "Network *",
-            dict(
-                n_hidden=len(self.outputs) - len(layers.heads),
-                n_layers=len(self.outputs),
-                n_parameters=len(self.parameters),
-                layers=self._layers,
-                parameters=self._parameters,
-                scratch=kernels.pointer(self._scratch),
-            ),
-        )
+        n_layers, n_parameters = len(self.outputs), len(self.parameters)
+        sizes = dict(n_layers=n_layers, n_parameters=n_parameters)
+        sizes["n_hidden"] = n_layers - len(layers.heads)
+        pointers = dict(layers=self._layers, parameters=self._parameters)
+        pointers["scratch"] = kernels.pointer(self._scratch)
+        self.structure = kernels.ffi.new("Network *", sizes | pointers)
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         """The state of Adam, made as Adam makes it."""
@@ -164,22 +155,6 @@ class Network:
             row.activation = getattr(kernels.functions, name)
             row.weight, row.bias = at[layer.weight], at[layer.bias]
             row.output, row.error = kernels.pointer(output), kernels.pointer(error)
-
-    def keep(self) -> None:
-        """Copy the parameters and the optimizer's state, for ``restore``."""
-        self._functions.copy_state(self.structure, self._copy_pointer, False)
-        if self._state_copy is not None:
-            self._state_copy.take()
-
-    def restore(self) -> None:
-        """Return to what was kept."""
-        self._functions.copy_state(self.structure, self._copy_pointer, True)
-        if self._state_copy is not None:
-            self._state_copy.restore()
-
-    def is_finite(self) -> bool:
-        """Whether no parameter is NaN or infinite."""
-        return bool(self._functions.is_finite(self.structure))
 
     def step(self, max_grad_norm: float | None) -> None:
         """Clip the gradient as ``clip_grad_norm_`` does, and take the optimizer's step.

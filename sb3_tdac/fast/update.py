@@ -32,14 +32,11 @@ class KernelUpdate(NamedTuple):
         """Numbers for the log, by the names of ``Update.figures``."""
         critic_value, critic_target = torch.from_numpy(self.critic)
         value, target, advantage = torch.from_numpy(self.actor)
-        reduction = self.reduction
-        figures = dict(
-            critic_loss=equations.critic_loss(critic_value, critic_target, reduction=reduction),
-            actor_loss=equations.actor_loss(self.log_prob(), advantage, reduction),
-            value=value,
-            target=target,
-            entropy=self._distribution().entropy(),
+        figures = dict(value=value, target=target, entropy=self._distribution().entropy())
+        figures["critic_loss"] = equations.critic_loss(
+            critic_value, critic_target, reduction=self.reduction
         )
+        figures["actor_loss"] = equations.actor_loss(self.log_prob(), advantage, self.reduction)
         if len(self.heads) == 2:
             figures["std"] = torch.from_numpy(self.heads[1])
         return figures
