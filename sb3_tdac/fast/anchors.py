@@ -8,12 +8,11 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from sb3_tdac.fast.network import STATE, Network, actor_layers, critic_layers
-from sb3_tdac.normalization import RunningRootMeanSquare
 from sb3_tdac.policies import TDACPolicy
 
 #: Private names of torch: no public function tells whether a hook is registered.
 FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
-BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
+HOOKS = (*FORWARD_HOOKS, "_backward_hooks", "_backward_pre_hooks")
 TENSOR_HOOKS = attrgetter("_backward_hooks"), attrgetter("_post_accumulate_grad_hooks")
 IS_TRAINED = attrgetter("requires_grad")
 #: Names in a dict, or parameters in the state of an optimizer, that must keep their values.
@@ -24,19 +23,19 @@ class Anchors:
     """Places where the memory that the kernels point to came from.
 
     :param places: dicts, with the keys that must keep their values
-    :param sequences: networks that must not grow or shrink
+    :param hidden: hidden layers, which must not become more or fewer
     """
 
-    def __init__(self, places: Iterable[Place], sequences: Iterable[nn.Sequential]):
+    def __init__(self, places: Iterable[Place], hidden: nn.Sequential):
         rows = [(owner, name) for owner, names in places for name in names]
         self._owners, self._names = zip(*rows, strict=True)
         self._things = [owner.get(name) for owner, name in rows]
         self._tensors = [thing for thing in self._things if isinstance(thing, Tensor)]
-        self._sequences = [contents(sequence)[0] for sequence in sequences]
+        self._hidden = contents(hidden)[0]
         self._layout = self._current_layout()
 
     def _current_layout(self) -> list[int]:
-        return [*map(len, self._sequences), *map(Tensor.data_ptr, self._tensors)]
+        return [len(self._hidden), *map(Tensor.data_ptr, self._tensors)]
 
     def hold(self) -> bool:
         """Whether everything is still in its place; quick, because every step asks."""
@@ -82,16 +81,14 @@ def actor_anchors(policy: TDACPolicy) -> Anchors:
     ]
     if policy.normalize_observation:
         places += everything_in(policy.observation_normalizer.modules())
-    return Anchors(places, [actor.hidden])
+    return Anchors(places, actor.hidden)
 
 
-def update_anchors(
-    policy: TDACPolicy, advantage_stats: RunningRootMeanSquare, networks: Iterable[Network]
-) -> Anchors:
+def update_anchors(policy: TDACPolicy, scale: nn.Module, networks: list[Network]) -> Anchors:
     """Anchors of what else an update computes with.
 
     :param policy: covered by the kernels
-    :param advantage_stats: running scale of the advantage
+    :param scale: running scale of the advantage
     :param networks: actor and critic for the kernels
     """
     critic = critic_layers(policy)
@@ -99,15 +96,15 @@ def update_anchors(
         (vars(policy), ["optimizer", "critic_optimizer"]),
         (contents(policy)[0], ["vf_features_extractor", "value_net"]),
         (contents(policy.mlp_extractor)[0], ["value_net"]),
-        *everything_in([critic.hidden, *critic.hidden, *critic.heads, advantage_stats]),
+        *everything_in([critic.hidden, *critic.hidden, *critic.heads, scale]),
         *((vars(module), ["forward"]) for module in policy.modules()),
     ]
     for network in networks:
         places.append((vars(network.optimizer), ["state", "param_groups"]))
         if network.states:
             places.append((network.optimizer.state, network.parameters))
-        places += [(state, STATE.values()) for state in network.states]
-    return Anchors(places, [critic.hidden])
+        places += [(state, STATE) for state in network.states]
+    return Anchors(places, critic.hidden)
 
 
 class Listeners:
@@ -122,8 +119,7 @@ class Listeners:
         if policy.normalize_observation:
             layers += policy.observation_normalizer.modules()
         self._of_actor = [vars(module)[name] for module in layers for name in FORWARD_HOOKS]
-        names = FORWARD_HOOKS + BACKWARD_HOOKS
-        self._of_modules = [vars(module)[name] for module in policy.modules() for name in names]
+        self._of_modules = [vars(module)[name] for module in policy.modules() for name in HOOKS]
         self._parameters = [*policy.parameters()]
 
     def are_none(self, actor_only: bool = False) -> bool:

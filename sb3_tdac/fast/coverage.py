@@ -1,13 +1,15 @@
-"""Tells which models the kernels cover: for these they compute what autograd would."""
+"""Chooses the kernels for models that they cover: for these they compute what autograd would."""
 
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
-from torch import nn
+from torch import Tensor, nn
 
+from sb3_tdac.fast import library
 from sb3_tdac.fast.anchors import Listeners
+from sb3_tdac.fast.learner import KernelLearner
 from sb3_tdac.fast.network import ACTIVATIONS, Layers, actor_layers, critic_layers, state_fits
 from sb3_tdac.normalization import RunningRootMeanSquare
 from sb3_tdac.policies import TDACPolicy
@@ -16,23 +18,35 @@ from sb3_tdac.policies import TDACPolicy
 MAX_WIDTH, MAX_ROWS_TIMES_WIDTH = 256, 2**17
 
 
-def why_not(policy: TDACPolicy, advantage_stats: RunningRootMeanSquare, rows: int) -> str | None:
-    """The reason why the kernels do not cover a model.
+def choose(
+    policy: TDACPolicy,
+    advantage_stats: RunningRootMeanSquare,
+    n_steps: int,
+    n_envs: int,
+    generator: torch.Generator,
+) -> KernelLearner | str:
+    """Make a learner of compiled kernels, where these compute what autograd would.
 
     :param policy: actor and critic
     :param advantage_stats: running scale of the advantage
-    :param rows: transitions in a batch
-    :return: ``None`` if they do
+    :param n_steps: steps of each environment between updates
+    :param n_envs: number of environments
+    :param generator: of the noise of actions
+    :return: the learner, or the reason why there is none
     """
     if type(policy) is not TDACPolicy:
         return f"policy is a {type(policy).__name__}, not the MlpPolicy"
-    return (
+    kernels = (
         _why_not_spaces(policy)
         or _why_not_layers(policy)
-        or _why_not_size(policy, rows)
+        or _why_not_size(policy, n_steps * n_envs)
         or _why_not_tensors(policy, advantage_stats)
         or _why_not_optimizers(policy)
+        or library.load()
     )
+    if isinstance(kernels, str):
+        return kernels
+    return KernelLearner(kernels, policy, advantage_stats, n_steps, n_envs, generator)
 
 
 def _why_not_spaces(policy: TDACPolicy) -> str | None:
@@ -52,15 +66,13 @@ def _why_not_layers(policy: TDACPolicy) -> str | None:
     if type(policy.mlp_extractor) is not MlpExtractor:
         return f"mlp_extractor is a {type(policy.mlp_extractor).__name__}, not SB3's"
     networks = actor_layers(policy), critic_layers(policy)
-    for hidden in (network.hidden for network in networks):
+    for _, hidden, heads, _ in networks:
         if type(hidden) is not nn.Sequential or len(hidden) % 2:
             return "a network is not a Sequential of layers, each with an activation"
         if not all(type(activation) in ACTIVATIONS for activation in [*hidden][1::2]):
             return "an activation is neither Tanh nor ReLU"
-    for network in networks:
-        n_layers = len(network.hidden) // 2 + len(network.heads)
-        plain = [layer for layer in network.linear if type(layer) is nn.Linear]
-        if len(plain) < n_layers or any(layer.bias is None for layer in plain):
+        layers = [*[*hidden][0::2], *heads]
+        if not all(type(layer) is nn.Linear and layer.bias is not None for layer in layers):
             return "a layer is not Linear, or has no bias"
     if not _fit_together(*networks):
         return "layers share a parameter, or do not fit on each other"
@@ -69,26 +81,20 @@ def _why_not_layers(policy: TDACPolicy) -> str | None:
 
 def _fit_together(actor: Layers, critic: Layers) -> bool:
     """Whether each layer has parameters of its own, in the shape that its neighbours need."""
-    layers = [*actor.linear, *critic.linear]
-    inputs = [*_inputs(actor), *_inputs(critic)]
-    parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
+    parameters: list[Tensor] = []
+    shapes: list[tuple[int, ...]] = []
+    for network in (actor, critic):
+        n_hidden = len(network.hidden) // 2
+        widths = [network.features, *(layer.out_features for layer in network.linear)]
+        for i, layer in enumerate(network.linear):
+            parameters += [layer.weight, layer.bias]
+            shapes += [(layer.out_features, widths[min(i, n_hidden)]), (layer.out_features,)]
     return (
-        all(
-            layer.weight.shape == (layer.out_features, width)
-            and layer.bias.shape == (layer.out_features,)
-            for layer, width in zip(layers, inputs, strict=True)
-        )
+        [parameter.shape for parameter in parameters] == shapes
         and len({*parameters}) == len(parameters)
         and len({layer.out_features for layer in actor.linear[-len(actor.heads) :]}) == 1
         and critic.linear[-1].out_features == 1
     )
-
-
-def _inputs(network: Layers) -> list[int]:
-    """Number of inputs that each layer must have."""
-    n_hidden = len(network.hidden) // 2
-    widths = [network.features, *(layer.out_features for layer in network.linear[:n_hidden])]
-    return widths[:-1] + widths[-1:] * len(network.heads)
 
 
 def _why_not_size(policy: TDACPolicy, rows: int) -> str | None:

@@ -46,38 +46,14 @@ class KernelLearner:
         actor, rows = actor_layers(policy), 2 * n_steps * n_envs + n_envs  # every step a time limit
         self.actor = Network(kernels, actor, rows)
         self.critic = Network(kernels, critic_layers(policy), rows)
-        self._allocate_batch(rows, actor.features, actor.linear[-1].out_features)
-        self._allocate_noise(n_envs, actor.linear[-1].out_features)
-        self._set_statistics(advantage_stats)
-        self._listeners, self._actor_anchors = Listeners(policy), actor_anchors(policy)
-        self._update_anchors = update_anchors(policy, advantage_stats, [self.actor, self.critic])
-
-    def _allocate_batch(self, rows: int, features: int, width: int) -> None:
-        """Make arrays for a batch, and the structure that points to them."""
-        size, pointer = self._size, self._kernels.pointer
-        self._features = features
-        self._raw_states, self._states = zeros(rows, features), zeros(rows, features)
-        self._state_pointers = pointer(self._raw_states), pointer(self._states)
-        self._columns: dict[str, Array] = dict(
-            reward=zeros(size),
-            action=zeros(size, width),
-            successor=np.zeros(size, np.int64),
-            elapsed_steps=np.zeros(size, np.int64),
-            choice=np.zeros(size, np.int64),
-            terminated=np.zeros(size, bool),
-        )
-        self._action = self._columns["action" if self._is_box else "choice"]
-        self._numbers, names = zeros(3, size), ("value", "target", "advantage")
-        self._columns |= dict(zip(names, self._numbers, strict=True))
-        pointers = {name: pointer(column) for name, column in self._columns.items()}
-        fields = pointers | dict(size=size, states=self._state_pointers[1])
-        self._batch: Any = self._kernels.ffi.new("Batch *", fields)  # cffi's have no typed fields
-        self._heads: list[Array] = []  # outputs of the actor in the last update
-
-    def _allocate_noise(self, n_envs: int, width: int) -> None:
+        self._features, width = actor.features, actor.linear[-1].out_features
         self._noise, self._sampled = torch.empty(n_envs, width), zeros(n_envs, width)
         self._noise_array = self._noise.numpy()
-        self._sampling = self._kernels.pointer(self._noise), self._kernels.pointer(self._sampled)
+        self._sampling = kernels.pointer(self._noise), kernels.pointer(self._sampled)
+        self._set_statistics(advantage_stats)
+        self._allocate_batch(rows, width)
+        self._listeners, self._actor_anchors = Listeners(policy), actor_anchors(policy)
+        self._update_anchors = update_anchors(policy, advantage_stats, [self.actor, self.critic])
 
     def _set_statistics(self, advantage_stats: RunningRootMeanSquare) -> None:
         """Point to the running statistics."""
@@ -88,9 +64,27 @@ class KernelLearner:
             self._memory = stats.memory
         pointers = [*map(self._kernels.pointer, tensors)]
         self._scale, self._moments = pointers[:2], pointers[2:]
-        statistics = [tensor.numpy() for tensor in tensors]
-        self._mean_square = statistics[0]
-        self.snapshot = KernelSnapshot([self.critic, self.actor], statistics)
+        self._statistics = [tensor.numpy() for tensor in tensors]
+        networks = [self.critic, self.actor]
+        self.snapshot = KernelSnapshot(self._kernels, networks, self._statistics)
+
+    def _allocate_batch(self, rows: int, width: int) -> None:
+        """Make arrays for a batch, and the structure that points to them."""
+        size, pointer = self._size, self._kernels.pointer
+        self._states = zeros(rows, self._features)
+        self._raw_states = zeros(rows, self._features) if self._moments else self._states
+        self._state_pointers = pointer(self._raw_states), pointer(self._states)
+        self._columns: dict[str, Array] = dict(reward=zeros(size), action=zeros(size, width))
+        self._columns["terminated"] = np.zeros(size, bool)
+        for name in ("successor", "elapsed_steps", "choice"):
+            self._columns[name] = np.zeros(size, np.int64)
+        self._action = self._columns["action" if self._is_box else "choice"]
+        self._numbers, names = zeros(3, size), ("value", "target", "advantage")
+        columns = self._columns | dict(zip(names, self._numbers, strict=True))
+        pointers = {name: pointer(column) for name, column in columns.items()}
+        fields = pointers | dict(size=size, states=self._state_pointers[1])
+        self._batch: Any = self._kernels.ffi.new("Batch *", fields)  # cffi's have no typed fields
+        self._heads: list[Array] = []  # outputs of the actor in the last update
 
     def is_current(self, actor_only: bool = False) -> bool:
         """Whether the kernels still point to what the policy computes with, and no hook listens.
@@ -106,14 +100,11 @@ class KernelLearner:
     def _set_states(self, obs: NumpyObs) -> None:
         """Write observations into the batch, normalized as the policy does."""
         assert isinstance(obs, np.ndarray)  # the kernels cover no dicts
-        rows = len(obs)
-        if not self._moments:
-            self._states[:rows] = obs.reshape(rows, -1)
-            return
+        rows, (raw, states) = len(obs), self._state_pointers
         self._raw_states[:rows] = obs.reshape(rows, -1)
-        raw, normalized = self._state_pointers
-        mean, var, _ = self._moments
-        self._functions.normalize(raw, rows, self._features, mean, var, EPSILON, CLIP, normalized)
+        if self._moments:
+            mean, var, _ = self._moments
+            self._functions.normalize(raw, rows, self._features, mean, var, EPSILON, CLIP, states)
 
     def act(self, obs: NumpyObs) -> Array:
         """Draw actions, with the random numbers that ``policy.sample`` would use.
@@ -125,10 +116,8 @@ class KernelLearner:
         policy, actor, states, rows = self._policy, self.actor, self._state_pointers[1], len(obs)
         if self._is_box:
             self._noise.normal_(generator=self._generator)  # as torch.normal
-            self._functions.sample_gaussian(
-                *(actor.structure, states, rows, policy.squash_output, *policy.std_bounds),
-                *self._sampling,
-            )
+            limits = policy.squash_output, *policy.std_bounds
+            self._functions.sample_gaussian(actor.structure, states, rows, *limits, *self._sampling)
             return self._sampled.copy()
         self._noise.exponential_(generator=self._generator)  # as torch.multinomial
         self._functions.forward(actor.structure, states, rows)
@@ -137,26 +126,14 @@ class KernelLearner:
         return choice
 
     def normalize_rewards(
-        self,
-        rewards: Array,
-        elapsed_steps: Array,
-        gamma: float,
-        discounted_return: Array,
-        stats: RunningMeanStd,
+        self, rewards: Array, elapsed: Array, gamma: float, returns: Array, stats: RunningMeanStd
     ) -> None:
-        """Divide rewards by the root mean square of recent discounted returns, and clip them.
-
-        :param rewards: (n_steps, n_envs), changed in place
-        :param elapsed_steps: (n_steps, n_envs)
-        :param gamma: discount factor
-        :param discounted_return: (n_envs,) float64, up to the last step; changed in place
-        :param stats: of the discounted returns, float64
-        """
+        """Do what ``normalization.normalize_rewards`` does, with the same arguments."""
         pointer = self._kernels.pointer
         moments = pointer(stats.mean), pointer(stats.var), pointer(stats.count)
         self._functions.normalize_rewards(
-            *(pointer(rewards), pointer(elapsed_steps), *rewards.shape, gamma),
-            *(pointer(discounted_return), *moments, stats.memory, EPSILON, CLIP),
+            *(pointer(rewards), pointer(elapsed), *rewards.shape, gamma),
+            *(pointer(returns), *moments, stats.memory, EPSILON, CLIP),
         )
 
     def update(self, rows: TransitionRows, options: Options) -> KernelUpdate:
@@ -180,7 +157,7 @@ class KernelLearner:
         of_critic = self._numbers[:2].copy()
         if options.critic_first:
             numbers = self._set_advantage(options)
-        self._set_actor_gradient(scale, options.ent_coef)  # (4.22)
+        self._set_actor_gradient(scale, options.ent_coef_now)  # (4.22)
         self.actor.step(options.max_grad_norm)  # (4.23)
         if self._moments:
             raw = self._state_pointers[0]
@@ -223,19 +200,19 @@ class KernelLearner:
 
         :return: by the names that messages use; those of the actor only if the update reached it
         """
-        columns = self._columns
+        value, target, advantage = self._numbers
         trace: dict[str, Sequence[Tensor | Array]] = {
             "parameter of the critic": self.critic.parameters,
-            "value": [columns["value"]],
-            "target": [columns["target"]],
+            "value": [value],
+            "target": [target],
             "gradient of the critic": self.critic.gradients,
-            "mean square of the advantage": [self._mean_square],
-            "advantage": [columns["advantage"]],
+            "mean square of the advantage": [self._statistics[0]],
+            "advantage": [advantage],
             "parameter of the actor": self.actor.parameters,
+            "output of the actor": self._heads,
         }
-        trace["output of the actor"] = self._heads
         if self._heads and all(np.isfinite(output).all() for output in self._heads):
             numbers = self._numbers  # torch refuses a distribution of outputs that are not finite
             update = KernelUpdate(numbers[:2], numbers, self._heads, self._action, "sum")
-            trace["log-density"] = [update.log_prob]
+            trace["log-density"] = [update.log_prob()]
         return trace | {"gradient of the actor": self.actor.gradients}

@@ -76,15 +76,12 @@ def _open(library: Path) -> Kernels | None:
     ffi = FFI()
     ffi.cdef("\n".join(line for line in header.decode().splitlines() if line[:1] != "#"))
     functions: Any = ffi.dlopen(str(library))
-    try:
-        for name in dir(functions):
-            getattr(functions, name)  # looks it up in the library
-        compiled_with = functions.header_checksum, *functions.structure_sizes
-    except AttributeError:
-        return None
     structures, _, _ = ffi.list_types()
     installed = zlib.crc32(header), *map(ffi.sizeof, structures)
-    return Kernels(ffi, functions) if compiled_with == installed else None
+    has_all = all(hasattr(functions, name) for name in dir(functions))  # looks in the library
+    if has_all and (functions.header_checksum, *functions.structure_sizes) == installed:
+        return Kernels(ffi, functions)
+    return None
 
 
 def zeros(*shape: int) -> NDArray[np.float32]:

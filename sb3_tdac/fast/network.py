@@ -1,25 +1,21 @@
 """Gives the kernels the layers and the optimizer of an actor or a critic."""
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
 from sb3_tdac.diagnostics.not_finite import NotFinite
-from sb3_tdac.diagnostics.snapshot import StateCopy
 from sb3_tdac.fast.library import Kernels, zeros
 from sb3_tdac.policies import TDACPolicy
-
-if TYPE_CHECKING:
-    from cffi import FFI
 
 #: Activations that the kernels have, by their names in ``kernels.h``.
 ACTIVATIONS = {nn.Tanh: "TANH", nn.ReLU: "RELU"}
 VARIANTS = ("weight_decay", "amsgrad", "maximize", "capturable", "differentiable")
-#: The state of Adam: fields of ``Parameter`` in ``kernels.h``, and torch's names.
-STATE = dict(steps="step", mean="exp_avg", square="exp_avg_sq")
+#: Names of the state of Adam, in the order of ``steps, mean, square`` in ``kernels.h``.
+STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 class Layers(NamedTuple):
@@ -119,22 +115,16 @@ class Network:
         self.outputs = [zeros(rows, layer.out_features) for layer in layers.linear]
         self._errors = [zeros(*output.shape) for output in self.outputs]
         self._scratch = zeros(max(layer.weight.numel() for layer in layers.linear))
-        self._copy = zeros(sum(3 * gradient.size + 1 for gradient in self.gradients))
-        self._copy_pointer = kernels.pointer(self._copy)
-        self._state_copy = None if self.states else StateCopy([], [self.optimizer])
-        self._parameters = self._build_parameters(kernels)
-        self._layers = self._build_layers(kernels, layers)
-        self.structure = kernels.ffi.new(
-            "Network *",
-            dict(
-                n_hidden=len(self.outputs) - len(layers.heads),
-                n_layers=len(self.outputs),
-                n_parameters=len(self.parameters),
-                layers=self._layers,
-                parameters=self._parameters,
-                scratch=kernels.pointer(self._scratch),
-            ),
-        )
+        self._parameters = kernels.ffi.new("Parameter[]", len(self.parameters))
+        self._layers = kernels.ffi.new("Layer[]", len(self.outputs))
+        self._set_parameters(kernels)
+        self._set_layers(kernels, layers)
+        n_layers, n_parameters = len(self.outputs), len(self.parameters)
+        sizes = dict(n_layers=n_layers, n_parameters=n_parameters)
+        sizes["n_hidden"] = n_layers - len(layers.heads)
+        pointers = dict(layers=self._layers, parameters=self._parameters)
+        pointers["scratch"] = kernels.pointer(self._scratch)
+        self.structure = kernels.ffi.new("Network *", sizes | pointers)
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         """The state of Adam, made as Adam makes it."""
@@ -145,53 +135,26 @@ class Network:
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         return state
 
-    def _build_parameters(self, kernels: Kernels) -> "FFI.CData":
+    def _set_parameters(self, kernels: Kernels) -> None:
         """Point to parameters and gradients, and to the state of Adam."""
         pointer = kernels.pointer
-        rows: list[dict[str, object]] = [
-            dict(value=pointer(parameter), gradient=pointer(gradient), size=gradient.size)
-            for parameter, gradient in zip(self.parameters, self.gradients, strict=True)
-        ]
-        for row, state in zip(rows, self.states, strict=False):  # of another optimizer: NULL
-            row |= {field: pointer(state[name]) for field, name in STATE.items()}
-        return kernels.ffi.new("Parameter[]", rows)
+        rows = zip(self._parameters, self.parameters, self.gradients, strict=True)
+        for row, parameter, gradient in rows:
+            row.value, row.gradient, row.size = pointer(parameter), pointer(gradient), gradient.size
+        for row, state in zip(self._parameters, self.states, strict=False):  # none: NULL
+            row.steps, row.mean, row.square = (pointer(state[name]) for name in STATE)
 
-    def _build_layers(self, kernels: Kernels, layers: Layers) -> "FFI.CData":
+    def _set_layers(self, kernels: Kernels, layers: Layers) -> None:
+        """Set sizes and activations, and point to parameters, outputs and errors."""
         at = {parameter: self._parameters + i for i, parameter in enumerate(self.parameters)}
         names = [ACTIVATIONS[type(module)] for module in [*layers.hidden][1::2]]
         names += ["LINEAR"] * len(layers.heads)
-        rows = zip(layers.linear, names, self.outputs, self._errors, strict=True)
-        return kernels.ffi.new(
-            "Layer[]",
-            [
-                dict(
-                    inputs=layer.in_features,
-                    outputs=layer.out_features,
-                    activation=getattr(kernels.functions, name),
-                    weight=at[layer.weight],
-                    bias=at[layer.bias],
-                    output=kernels.pointer(output),
-                    error=kernels.pointer(error),
-                )
-                for layer, name, output, error in rows
-            ],
-        )
-
-    def keep(self) -> None:
-        """Copy the parameters and the optimizer's state, for ``restore``."""
-        self._functions.copy_state(self.structure, self._copy_pointer, False)
-        if self._state_copy is not None:
-            self._state_copy.take()
-
-    def restore(self) -> None:
-        """Return to what was kept."""
-        self._functions.copy_state(self.structure, self._copy_pointer, True)
-        if self._state_copy is not None:
-            self._state_copy.restore()
-
-    def is_finite(self) -> bool:
-        """Whether no parameter is NaN or infinite."""
-        return bool(self._functions.is_finite(self.structure))
+        rows = zip(self._layers, layers.linear, names, self.outputs, self._errors, strict=True)
+        for row, layer, name, output, error in rows:
+            row.inputs, row.outputs = layer.in_features, layer.out_features
+            row.activation = getattr(kernels.functions, name)
+            row.weight, row.bias = at[layer.weight], at[layer.bias]
+            row.output, row.error = kernels.pointer(output), kernels.pointer(error)
 
     def step(self, max_grad_norm: float | None) -> None:
         """Clip the gradient as ``clip_grad_norm_`` does, and take the optimizer's step.

@@ -4,29 +4,41 @@ import math
 from collections.abc import Sequence
 
 from sb3_tdac.aliases import Array
+from sb3_tdac.diagnostics.snapshot import StateCopy
+from sb3_tdac.fast.library import Kernels, zeros
 from sb3_tdac.fast.network import Network
 
 
 class KernelSnapshot:
     """Copy of the numbers that an update changes, to undo an update that fails.
 
+    :param kernels: the library
     :param networks: actor and critic, with their optimizers
     :param statistics: running statistics, the mean square of the advantage first
     """
 
-    def __init__(self, networks: Sequence[Network], statistics: Sequence[Array]):
-        self._networks, self._statistics = networks, statistics
+    def __init__(self, kernels: Kernels, networks: Sequence[Network], statistics: Sequence[Array]):
+        self._functions, self._statistics = kernels.functions, statistics
+        sizes = [sum(3 * g.size + 1 for g in network.gradients) for network in networks]
+        self._copies = [zeros(size) for size in sizes]
+        pointers = map(kernels.pointer, self._copies)
+        self._networks = [(n.structure, p) for n, p in zip(networks, pointers, strict=True)]
+        # Adam's state is copied with the parameters
+        self._others = StateCopy([], [n.optimizer for n in networks if not n.states])
 
     def take(self) -> None:
         """Copy the numbers."""
-        for network in self._networks:
-            network.keep()
+        for structure, copy in self._networks:
+            self._functions.copy_state(structure, copy, False)
+        if self._others.optimizers:
+            self._others.take()
         self._kept = [numbers.copy() for numbers in self._statistics]
 
     def restore(self) -> None:
         """Write the numbers of the last ``take`` back."""
-        for network in self._networks:
-            network.restore()
+        for structure, copy in self._networks:
+            self._functions.copy_state(structure, copy, True)
+        self._others.restore()
         for numbers, kept in zip(self._statistics, self._kept, strict=True):
             numbers[...] = kept
 
@@ -36,5 +48,5 @@ class KernelSnapshot:
         After gradients of a finite norm the optimizers are finite, after observations that
         passed the checks the statistics of the observations are.
         """
-        are_finite = all(network.is_finite() for network in self._networks)
+        are_finite = all(self._functions.is_finite(structure) for structure, _ in self._networks)
         return are_finite and math.isfinite(self._statistics[0])

@@ -1,7 +1,7 @@
-"""Computes for the log what the kernels leave out of an update."""
+"""Computes the numbers for the log that the kernels leave out of an update."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from stable_baselines3.common.distributions import CategoricalDistribution
@@ -12,57 +12,42 @@ from sb3_tdac.aliases import Array
 from sb3_tdac.distributions import DiagGaussian
 
 
-@dataclass
-class KernelUpdate:
-    """Numbers of one update, computed when they are read; names as in ``sb3_tdac.learner.Update``.
+class KernelUpdate(NamedTuple):
+    """The results of one update, a ``sb3_tdac.learner.Update``.
 
     :param critic: (2, B) value and target in the last step of the critic
     :param actor: (3, B) value, target and advantage in the step of the actor
-    :param outputs: mean and std, (B, A) each; or log-probabilities (B, number of actions)
+    :param heads: mean and std, (B, A) each; or log-probabilities (B, number of actions)
     :param action: (B, A) or (B,) as sampled
     :param reduction: ``"sum"`` or ``"mean"``
     """
 
     critic: Array
     actor: Array
-    outputs: Sequence[Array]
+    heads: Sequence[Array]
     action: Array
     reduction: str
 
-    @property
-    def value(self) -> Tensor:
-        return torch.from_numpy(self.actor[0])
+    def figures(self) -> dict[str, Tensor]:
+        """Numbers for the log, by the names of ``Update.figures``."""
+        critic_value, critic_target = torch.from_numpy(self.critic)
+        value, target, advantage = torch.from_numpy(self.actor)
+        figures = dict(value=value, target=target, entropy=self._distribution().entropy())
+        figures["critic_loss"] = equations.critic_loss(
+            critic_value, critic_target, reduction=self.reduction
+        )
+        figures["actor_loss"] = equations.actor_loss(self.log_prob(), advantage, self.reduction)
+        if len(self.heads) == 2:
+            figures["std"] = torch.from_numpy(self.heads[1])
+        return figures
 
-    @property
-    def target(self) -> Tensor:
-        return torch.from_numpy(self.actor[1])
-
-    @property
-    def critic_loss(self) -> Tensor:
-        value, target = torch.from_numpy(self.critic)
-        return equations.critic_loss(value, target, reduction=self.reduction)
-
-    @property
-    def actor_loss(self) -> Tensor:
-        advantage = torch.from_numpy(self.actor[2])
-        return equations.actor_loss(self.log_prob, advantage, self.reduction)
-
-    @property
     def log_prob(self) -> Tensor:
-        return self._distribution.log_prob(torch.from_numpy(self.action))
+        """(B,) log-density of the actions."""
+        return self._distribution().log_prob(torch.from_numpy(self.action))
 
-    @property
-    def entropy(self) -> Tensor:
-        return self._distribution.entropy()
-
-    @property
-    def std(self) -> Tensor | None:
-        return torch.from_numpy(self.outputs[1]) if len(self.outputs) == 2 else None
-
-    @property
     def _distribution(self) -> DiagGaussian | CategoricalDistribution:
-        outputs = [*map(torch.from_numpy, self.outputs)]
-        width = outputs[0].shape[1]
-        if len(outputs) == 2:
-            return DiagGaussian(width).proba_distribution(*outputs)
-        return CategoricalDistribution(width).proba_distribution(*outputs)
+        heads = [*map(torch.from_numpy, self.heads)]
+        width = heads[0].shape[1]
+        if len(heads) == 2:
+            return DiagGaussian(width).proba_distribution(*heads)
+        return CategoricalDistribution(width).proba_distribution(*heads)

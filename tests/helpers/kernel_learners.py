@@ -25,7 +25,7 @@ OPTIONS = Options(
     normalize_advantage=False,
     discount_states=False,
     max_grad_norm=0.5,
-    ent_coef=0.01,
+    ent_coef_now=0.01,
 )
 
 
