@@ -241,7 +241,8 @@ class TDAC(TwoOptimizerAlgorithm):
         """Fill the buffer with the current actor; return False if the callback stops it."""
         watch = self._begin_rollout(env, callback, rollout_buffer)
         for _ in range(n_rollout_steps):
-            obs_tensor = obs_as_tensor(self._last_obs, self.device)  # as in SB3, for callbacks
+            if self._is_watched:  # callbacks find it among the locals, as in SB3
+                obs_tensor = obs_as_tensor(self._last_obs, self.device)
             actions = self._act(self._last_obs)
             clipped_actions = self.policy.unscale_action(actions)  # in the environment's units
             new_obs, rewards, dones, infos = watch.step(clipped_actions)

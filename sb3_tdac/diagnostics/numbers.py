@@ -108,7 +108,7 @@ def _batch(obs: object) -> object:
 
 
 def _bad_rows(name: str, rows: object, space: Space, n_envs: int) -> tuple[int, str] | None:
-    shape = n_envs, *(space.shape or ())
+    shape = (n_envs, *space.shape) if space.shape else (n_envs,)
     if not isinstance(rows, np.ndarray) or rows.shape != shape or rows.dtype.kind not in "biuf":
         return _not_numbers(name, rows, shape)
     if isinstance(space, spaces.Box):

@@ -69,7 +69,9 @@ class RolloutWatch:
             self._check(self._raw.bad_reward())
         if not self._has_usual_types(rewards, dones, infos):
             self._check(bad_step(rewards, dones, infos, self.env.num_envs))
-        self._check(bad_observation(obs, self._space, self.env.num_envs), dones)
+        bad = bad_observation(obs, self._space, self.env.num_envs)
+        if bad is not None:
+            self._check(bad, dones)
         return obs, rewards, dones, infos
 
     def _has_usual_types(self, rewards: object, dones: object, infos: Any) -> bool:
@@ -82,7 +84,7 @@ class RolloutWatch:
             and dones.dtype.kind == "b"
             and isinstance(infos, list | tuple)
             and len(infos) == len(rewards)
-            and all(type(info) is dict for info in infos)
+            and {*map(type, infos)} == {dict}
         )
 
     def check_rollout(self, buffer: TransitionBuffer) -> None:
