@@ -1,20 +1,17 @@
 """Actor and critic: two networks that share nothing by default, each with its own optimizer."""
 
+import inspect
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common import torch_layers
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_action_dim, preprocess_obs
-from stable_baselines3.common.torch_layers import (
-    BaseFeaturesExtractor,
-    CombinedExtractor,
-    FlattenExtractor,
-    NatureCNN,
-)
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
@@ -67,7 +64,7 @@ class TDACPolicy(ActorCriticPolicy):
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
         ortho_init: bool = True,
-        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        features_extractor_class: type[BaseFeaturesExtractor] = torch_layers.FlattenExtractor,
         features_extractor_kwargs: Kwargs | None = None,
         share_features_extractor: bool = False,
         normalize_images: bool = True,
@@ -84,14 +81,13 @@ class TDACPolicy(ActorCriticPolicy):
         check_std(std_bounds, std_init)
         check_bool("scale_actions", scale_actions)
         check_bool("share_features_extractor", share_features_extractor)
+        critic_optimizer_class = critic_optimizer_class or optimizer_class
         if optimizer_kwargs is None:
             optimizer_kwargs = default_optimizer_kwargs(optimizer_class)
-        if critic_optimizer_kwargs is None:
-            critic_optimizer_kwargs = (
-                optimizer_kwargs
-                if critic_optimizer_class in (None, optimizer_class)
-                else default_optimizer_kwargs(critic_optimizer_class)
-            )
+        if critic_optimizer_kwargs is None and critic_optimizer_class is optimizer_class:
+            critic_optimizer_kwargs = optimizer_kwargs
+        elif critic_optimizer_kwargs is None:
+            critic_optimizer_kwargs = default_optimizer_kwargs(critic_optimizer_class)
         super().__init__(
             observation_space,
             action_space,
@@ -108,7 +104,7 @@ class TDACPolicy(ActorCriticPolicy):
             optimizer_kwargs=optimizer_kwargs,
         )
         self.optimizer_class = optimizer_class
-        self.critic_optimizer_class = critic_optimizer_class or optimizer_class
+        self.critic_optimizer_class = critic_optimizer_class
         self.critic_optimizer_kwargs = critic_optimizer_kwargs
         self.std_bounds, self.std_init, self.scale_actions = std_bounds, std_init, scale_actions
         self.normalize_observation = normalize_observation
@@ -116,7 +112,7 @@ class TDACPolicy(ActorCriticPolicy):
             self.observation_normalizer = ObservationNormalizer(observation_space)
         if isinstance(action_space, spaces.Box):
             self._build_gaussian(action_space)
-        self._build_optimizers(lr_schedule, critic_lr_schedule or lr_schedule)
+        self._build_optimizers(lr_schedule(1), (critic_lr_schedule or lr_schedule)(1))
 
     def _build_gaussian(self, action_space: spaces.Box) -> None:
         """Replace A2C's single std by a std for each state."""
@@ -132,7 +128,7 @@ class TDACPolicy(ActorCriticPolicy):
             self.middle = self._low + self.half_range
         self._squash_output = self.scale_actions and bool(np.isfinite(self.half_range).all())
 
-    def _build_optimizers(self, lr_schedule: Schedule, critic_lr_schedule: Schedule) -> None:
+    def _build_optimizers(self, rate: float, critic_rate: float) -> None:
         actor = list(self.actor_modules().parameters())
         critic = list(self.critic_modules().parameters())
         if {*actor} & {*critic} or {*actor, *critic} != {*self.parameters()}:
@@ -141,13 +137,10 @@ class TDACPolicy(ActorCriticPolicy):
                 "critic_modules(): override them to fit your networks"
             )
         self.optimizer = make_optimizer(
-            self.optimizer_class, actor, lr=lr_schedule(1), **self.optimizer_kwargs
+            self.optimizer_class, actor, lr=rate, **self.optimizer_kwargs
         )
         self.critic_optimizer = make_optimizer(
-            self.critic_optimizer_class,
-            critic,
-            lr=critic_lr_schedule(1),
-            **self.critic_optimizer_kwargs,
+            self.critic_optimizer_class, critic, lr=critic_rate, **self.critic_optimizer_kwargs
         )
 
     def actor_modules(self) -> nn.ModuleList:
@@ -310,18 +303,9 @@ class TDACPolicy(ActorCriticPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         """Arguments for ``policy.save``, which builds the policy again when loaded."""
-        data = super()._get_constructor_parameters()
-        for name in ("use_sde", "log_std_init", "squash_output", "full_std", "use_expln"):
-            del data[name]
-        return data | dict(
-            share_features_extractor=self.share_features_extractor,
-            normalize_observation=self.normalize_observation,
-            critic_optimizer_class=self.critic_optimizer_class,
-            critic_optimizer_kwargs=self.critic_optimizer_kwargs,
-            std_bounds=self.std_bounds,
-            std_init=self.std_init,
-            scale_actions=self.scale_actions,
-        )
+        names = inspect.signature(TDACPolicy).parameters
+        arguments = {name: getattr(self, name) for name in names if "lr_schedule" not in name}
+        return arguments | dict(lr_schedule=self._dummy_schedule)  # it is for training only
 
 
 class TDACCnnPolicy(TDACPolicy):
@@ -332,7 +316,7 @@ class TDACCnnPolicy(TDACPolicy):
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **{"features_extractor_class": NatureCNN, **kwargs})
+        super().__init__(*args, **{"features_extractor_class": torch_layers.NatureCNN, **kwargs})
 
 
 class TDACMultiInputPolicy(TDACPolicy):
@@ -343,7 +327,9 @@ class TDACMultiInputPolicy(TDACPolicy):
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **{"features_extractor_class": CombinedExtractor, **kwargs})
+        super().__init__(
+            *args, **{"features_extractor_class": torch_layers.CombinedExtractor, **kwargs}
+        )
 
 
 MlpPolicy, CnnPolicy, MultiInputPolicy = TDACPolicy, TDACCnnPolicy, TDACMultiInputPolicy

@@ -10,22 +10,12 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+from stable_baselines3.common import torch_layers, utils
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
-from stable_baselines3.common.torch_layers import (
-    CombinedExtractor,
-    FlattenExtractor,
-    MlpExtractor,
-    NatureCNN,
-)
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TensorDict
-from stable_baselines3.common.utils import (
-    check_for_correct_spaces,
-    get_device,
-    update_learning_rate,
-)
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import nn
 
@@ -40,18 +30,13 @@ from sb3_tdac.persistence.plain_entries import refusing
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
 from sb3_tdac.transitions import TransitionBuffer
-from sb3_tdac.validation import (
-    check_bool,
-    check_integer,
-    check_observation,
-    check_real,
-    check_spaces,
-)
+from sb3_tdac.validation import check_bool, check_integer, check_real, check_reset_obs, check_spaces
 
 #: Layers that do the same in training and evaluation.
 MODELESS = (
     *(nn.Linear, nn.Conv2d, nn.Tanh, nn.ReLU, nn.ELU, nn.Flatten, nn.Sequential, nn.ModuleDict),
-    *(FlattenExtractor, NatureCNN, CombinedExtractor, MlpExtractor),
+    *(torch_layers.FlattenExtractor, torch_layers.NatureCNN),
+    *(torch_layers.CombinedExtractor, torch_layers.MlpExtractor),
     *(TDACPolicy, CnnPolicy, MultiInputPolicy, ObservationNormalizer, RunningMeanStd),
 )
 #: Held while a model is seeded and built, which draws from torch's global generator.
@@ -150,8 +135,8 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         learning_rate = risen * self.lr_schedule(progress)
         critic_learning_rate = self.critic_lr_schedule(progress)
         self.ent_coef_now = self.ent_coef_schedule(progress)
-        update_learning_rate(self.policy.optimizer, learning_rate)
-        update_learning_rate(self.policy.critic_optimizer, critic_learning_rate)
+        utils.update_learning_rate(self.policy.optimizer, learning_rate)
+        utils.update_learning_rate(self.policy.critic_optimizer, critic_learning_rate)
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         """Keep the progress above zero: the last rollout may end after ``total_timesteps``."""
@@ -243,10 +228,10 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         """
         env = self._wrap_env(env, self.verbose)
         if force_reset and env.num_envs == self.n_envs:
-            check_for_correct_spaces(env, self.observation_space, self.action_space)
+            utils.check_for_correct_spaces(env, self.observation_space, self.action_space)
             with self._watch(env).resetting():
                 obs = env.reset()
-            check_observation(obs, env)
+            check_reset_obs(obs, env)
         super().set_env(env, force_reset)
 
     # ---- files ----
@@ -354,7 +339,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         if unknown:
             raise TypeError(f"load() got unexpected keyword arguments {sorted(unknown)}")
         check_bool("safe", safe)
-        get_device(device)  # its error has nothing to do with the file
+        utils.get_device(device)  # its error has nothing to do with the file
         if safe:
             if custom_objects is not None or print_system_info or not force_reset:
                 raise ValueError(
@@ -423,7 +408,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         if env is not None:
             model._adopt_env(env)
             assert model.env is not None
-            check_for_correct_spaces(model.env, plain.observation_space, plain.action_space)
+            utils.check_for_correct_spaces(model.env, plain.observation_space, plain.action_space)
         with refusing(path):
             with plain_model.AtMostThoseWeights(plain.tensors.values()):
                 model._setup_model()
