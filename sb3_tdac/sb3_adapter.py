@@ -25,8 +25,7 @@ from sb3_tdac.diagnostics.not_finite import check_parameters
 from sb3_tdac.diagnostics.rollout_watch import RolloutWatch
 from sb3_tdac.diagnostics.subprocesses import forget_replies
 from sb3_tdac.normalization import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
-from sb3_tdac.persistence import files, plain_model, random_states
-from sb3_tdac.persistence.plain_entries import refusing
+from sb3_tdac.persistence import files, plain_model, plain_tensors, plain_values, random_states
 from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
 from sb3_tdac.transitions import TransitionBuffer
@@ -372,18 +371,19 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
             )
         policy, attributes = self.policy, dict(stats_window_size="_stats_window_size")
         names = sorted(self.constructor_arguments() - plain_model.UNTRUSTED - exclude)
-        arguments = {name: getattr(self, attributes.get(name, name)) for name in names}
+        values = {name: getattr(self, attributes.get(name, name)) for name in names}
+        arguments = {name: plain_values.encode(name, value) for name, value in values.items()}
         optimizers = policy.optimizer, policy.critic_optimizer
         return plain_model.PlainModel(
             policy=aliases[type(policy)],
-            arguments=plain_model.all_plain(arguments),
+            arguments=arguments,
             observation_space=self.observation_space,
             action_space=self.action_space,
             n_envs=self.n_envs,
             progress_remaining=self._current_progress_remaining,
             counters={name: getattr(self, name) for name in plain_model.COUNTERS},
-            learning_rates=[plain_model.learning_rate(optimizer) for optimizer in optimizers],
-            tensors=plain_model.named_tensors(self.get_parameters()),
+            learning_rates=[plain_tensors.learning_rate(optimizer) for optimizer in optimizers],
+            tensors=plain_tensors.named_tensors(self.get_parameters()),
         )
 
     @classmethod
@@ -396,25 +396,24 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     ) -> SelfAlgorithm:
         """Build a model from the plain form in its file, with some arguments changed."""
         plain = plain_model.read_plain_form(path, cls.constructor_arguments())
-        settings: dict[str, Any] = plain.arguments | changes
-        with refusing(path):
-            settings |= dict(policy=plain.policy, env=None, device=device)
+        with plain_model.refusing(path):
+            settings = {k: plain_values.decode(value) for k, value in plain.arguments.items()}
+            settings |= changes | dict(policy=plain.policy, env=None, device=device)
             model = cls(**settings, _init_setup_model=False)
-            model.observation_space, model.action_space = (
-                plain.observation_space,
-                plain.action_space,
-            )
-            model.n_envs = plain.n_envs
+        model.observation_space, model.action_space = plain.observation_space, plain.action_space
+        model.n_envs = plain.n_envs
         if env is not None:
             model._adopt_env(env)
             assert model.env is not None
             utils.check_for_correct_spaces(model.env, plain.observation_space, plain.action_space)
-        with refusing(path):
-            with plain_model.AtMostThoseWeights(plain.tensors.values()):
+        with plain_model.refusing(path):
+            with plain_tensors.AtMostThoseWeights(plain.tensors.values()):
                 model._setup_model()
             for optimizer in (model.policy.optimizer, model.policy.critic_optimizer):
-                plain_model.make_state(optimizer)
-            filled = plain_model.filled_in(model.get_parameters(), plain)
+                plain_tensors.make_state(optimizer)
+            filled = plain_tensors.filled_in(
+                model.get_parameters(), plain.tensors, plain.learning_rates
+            )
             model.set_parameters(filled, exact_match=True, device=model.device)
             vars(model).update(plain.counters)
             model._current_progress_remaining = plain.progress_remaining
