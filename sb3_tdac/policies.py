@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sb3_tdac.aliases import Array, Kwargs, Space
 from sb3_tdac.distributions import DiagGaussian
-from sb3_tdac.normalization import ObservationNormalizer
+from sb3_tdac.normalization import ObservationNormalizer, RunningMeanStd
 from sb3_tdac.optimizers import default_optimizer_kwargs, make_optimizer
 from sb3_tdac.validation import check_bool, check_extractor, check_std
 
@@ -161,6 +161,10 @@ class TDACPolicy(ActorCriticPolicy):
         return nn.ModuleList(
             [self.vf_features_extractor, self.mlp_extractor.value_net, self.value_net]
         )
+
+    def has_modes(self) -> bool:
+        """Whether a layer may differ between training and evaluation."""
+        return not all(type(module) in MODELESS for module in self.modules())
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         r"""$\pi_\theta(\cdot | x)$.
@@ -333,6 +337,13 @@ class TDACMultiInputPolicy(TDACPolicy):
 
 
 MlpPolicy, CnnPolicy, MultiInputPolicy = TDACPolicy, TDACCnnPolicy, TDACMultiInputPolicy
+#: Layers that do the same in training and evaluation.
+MODELESS = (
+    *(nn.Linear, nn.Conv2d, nn.Tanh, nn.ReLU, nn.ELU, nn.Flatten, nn.Sequential, nn.ModuleDict),
+    *(torch_layers.FlattenExtractor, torch_layers.NatureCNN),
+    *(torch_layers.CombinedExtractor, torch_layers.MlpExtractor),
+    *(TDACPolicy, CnnPolicy, MultiInputPolicy, ObservationNormalizer, RunningMeanStd),
+)
 
 
 def _draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:

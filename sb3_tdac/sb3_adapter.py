@@ -10,34 +10,25 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from stable_baselines3.common import torch_layers, utils
+from stable_baselines3.common import utils
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TensorDict
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
-from torch import nn
 
 from sb3_tdac.aliases import Array
 from sb3_tdac.diagnostics.location import Location
 from sb3_tdac.diagnostics.not_finite import check_parameters
 from sb3_tdac.diagnostics.rollout_watch import RolloutWatch
 from sb3_tdac.diagnostics.subprocesses import forget_replies
-from sb3_tdac.normalization import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.persistence import files, plain_model, plain_tensors, plain_values, random_states
-from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
+from sb3_tdac.policies import TDACPolicy
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
 from sb3_tdac.transitions import TransitionBuffer
 from sb3_tdac.validation import check_bool, check_integer, check_real, check_reset_obs, check_spaces
 
-#: Layers that do the same in training and evaluation.
-MODELESS = (
-    *(nn.Linear, nn.Conv2d, nn.Tanh, nn.ReLU, nn.ELU, nn.Flatten, nn.Sequential, nn.ModuleDict),
-    *(torch_layers.FlattenExtractor, torch_layers.NatureCNN),
-    *(torch_layers.CombinedExtractor, torch_layers.MlpExtractor),
-    *(TDACPolicy, CnnPolicy, MultiInputPolicy, ObservationNormalizer, RunningMeanStd),
-)
 #: Held while a model is seeded and built, which draws from torch's global generator.
 SEEDING = threading.RLock()
 
@@ -58,9 +49,6 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     generator: torch.Generator
     critic_learning_rate: ScheduleArgument | None
     actor_warmup: float
-    ent_coef_now: float
-    return_stats: RunningMeanStd
-    advantage_stats: RunningRootMeanSquare
     _last_obs: Any
     _last_episode_starts: Any
     _elapsed_steps: Array
@@ -69,7 +57,6 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     _is_in_rollout = False
     #: States for ``resume`` from the model's file; ``None`` after training went on.
     _random_states: dict[str, str] | None = None
-    _origin: dict[str, object]
 
     def _adopt_env(self, env: GymEnv | str) -> None:
         """Wrap the environment as SB3 does, and take its spaces, bounded or not."""
@@ -96,26 +83,20 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     def _seeded(self, seed: int | None) -> Iterator[None]:
         """Seed as SB3 does, build the networks inside, then leave torch's global generator.
 
-        Models may be built in threads: what they draw from the global generator stays together.
+        The model gets a generator that continues the global one: it draws what A2C draws. The
+        global one then starts elsewhere: an environment that draws from it must not see the noise
+        of the actions. Models may be built in threads: what they draw from it stays together.
         """
         with SEEDING:
             super().set_random_seed(seed)
             yield
-            self._take_generator()
-
-    def _take_generator(self) -> None:
-        """Give the model a generator that continues torch's global one: it draws what A2C draws.
-
-        The global one then starts elsewhere: an environment that draws from it must not see the
-        noise of the actions.
-        """
-        self.generator, state = torch.Generator(self.device), torch.get_rng_state()
-        elsewhere = int(torch.empty((), dtype=torch.int64).random_())
-        if self.device.type == "cpu":
-            self.generator.set_state(state)
-            torch.default_generator.manual_seed(elsewhere)
-        else:
-            self.generator.manual_seed(elsewhere)
+            self.generator, state = torch.Generator(self.device), torch.get_rng_state()
+            elsewhere = int(torch.empty((), dtype=torch.int64).random_())
+            if self.device.type == "cpu":
+                self.generator.set_state(state)
+                torch.default_generator.manual_seed(elsewhere)
+            else:
+                self.generator.manual_seed(elsewhere)
 
     # ---- schedules ----
 
@@ -184,7 +165,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         self._random_states = None
         if self._is_in_rollout:  # it was broken off: the environments went on from _last_obs
             self._last_obs, self._is_in_rollout = None, False
-        self._has_modes = not all(type(module) in MODELESS for module in self.policy.modules())
+        self._has_modes = self.policy.has_modes()
         if self.env is None:
             return super()._setup_learn(*args, **kwargs)
         forget_replies(self.env)
@@ -262,15 +243,12 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     @classmethod
     def constructor_arguments(cls) -> set[str]:
         """Names of all arguments of the constructors of TDAC and its subclasses."""
-        ours = [k for k in cls.__mro__ if issubclass(k, TwoOptimizerAlgorithm)]
-        constructors = [vars(k)["__init__"] for k in ours if "__init__" in vars(k)]
-        signatures = [inspect.signature(init).parameters.values() for init in constructors]
-        return {
-            parameter.name
-            for signature in signatures
-            for parameter in signature
-            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        }
+        names: set[str] = set()
+        for a_class in cls.__mro__:
+            if issubclass(a_class, TwoOptimizerAlgorithm) and "__init__" in vars(a_class):
+                parameters = inspect.signature(vars(a_class)["__init__"]).parameters.values()
+                names |= {one.name for one in parameters if not one.kind.name.startswith("VAR_")}
+        return names
 
     def save(
         self,
@@ -411,9 +389,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
                 model._setup_model()
             for optimizer in (model.policy.optimizer, model.policy.critic_optimizer):
                 plain_tensors.make_state(optimizer)
-            filled = plain_tensors.filled_in(
-                model.get_parameters(), plain.tensors, plain.learning_rates
-            )
+            filled = plain_tensors.filled_in(model.get_parameters(), plain)
             model.set_parameters(filled, exact_match=True, device=model.device)
             vars(model).update(plain.counters)
             model._current_progress_remaining = plain.progress_remaining

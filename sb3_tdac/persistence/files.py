@@ -174,16 +174,11 @@ def settings(file: io.BufferedIOBase, path: object) -> dict[str, Any]:
             f"path must be a model saved by TDAC.save, got {path}: it is damaged, cut off or "
             f"something else ({type(error).__name__}: {error}; {written_with(file)})"
         ) from error
-    if not found:
-        raise ValueError(
-            f"path must be a model saved by TDAC.save, got one of another class: {path} "
-            f"({written_with(file)})"
-        )
+    fault = f"path must be a model saved by TDAC.save, got one of another class: {path}"
     if is_newer:
-        raise ValueError(
-            f"{path} is a model of a newer version of sb3_tdac: update this one, {__version__} "
-            f"({written_with(file)})"
-        )
+        fault = f"{path} is a model of a newer version of sb3_tdac: update this one, {__version__}"
+    if is_newer or not found:
+        raise ValueError(f"{fault} ({written_with(file)})")
     return found
 
 

@@ -65,9 +65,10 @@ def write_plain_form(archive: zipfile.ZipFile, describe: Callable[[], PlainModel
             settings[name] = encode_space(name, settings[name])
     except Exception as error:  # a model without a plain form can be saved all the same
         settings = dict(format=FORMAT, refused=str(error))
-    if "tensors" in settings:
-        archive.writestr(WEIGHTS, safetensors.torch.save(settings.pop("tensors")))
+    tensors = settings.pop("tensors", None)
     archive.writestr(SETTINGS, json.dumps(settings))
+    if tensors is not None:
+        archive.writestr(WEIGHTS, safetensors.torch.save(tensors))
 
 
 def read_plain_form(path: ModelPath, known_arguments: Collection[str]) -> PlainModel:
@@ -144,10 +145,8 @@ def _content(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
             "where you trust the file, load it without safe=True and save it again"
         )
     info = archive.getinfo(name)
-    if (
-        info.compress_type != zipfile.ZIP_STORED
-        or not info.file_size == info.compress_size <= limit
-    ):
+    is_stored = info.compress_type == zipfile.ZIP_STORED and info.file_size == info.compress_size
+    if not is_stored or info.file_size > limit:
         raise ValueError(f"{name} is compressed or too large")
     return archive.read(name)
 

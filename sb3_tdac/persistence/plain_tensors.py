@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from sb3_tdac.persistence.plain_model import PlainModel
+
 OPTIMIZERS = ("policy.optimizer", "policy.critic_optimizer")
 #: Last parts of the names of tensors that are a mean of squares, or count something.
 NOT_NEGATIVE = ("var", "count", "mean_square", "exp_avg_sq", "square_avg", "step")
@@ -53,23 +55,21 @@ def named_tensors(parameters: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
     return copies
 
 
-def filled_in(
-    parameters: dict[str, dict[str, Any]], tensors: dict[str, Tensor], learning_rates: list[float]
-) -> dict[str, Any]:
+def filled_in(parameters: dict[str, dict[str, Any]], plain: PlainModel) -> dict[str, Any]:
     """Put the tensors and learning rates of a file into the parameters of a new model.
 
     :param parameters: what ``get_parameters`` returned, after each optimizer made its state
-    :param tensors: of the file
-    :param learning_rates: of the actor and of the critic
+    :param plain: content of the file
     :return: argument for ``set_parameters``
     :raises ValueError: if a tensor is missing, does not fit, or cannot be what its name says
     """
+    tensors = plain.tensors
     _check_tensors(tensors, named_tensors(parameters))
     for name, state in parameters.items():
         if name not in OPTIMIZERS:
             parameters[name] = {key: tensors[f"{name}/{key}"] for key in state}
             continue
-        state["param_groups"][0]["lr"] = learning_rates[OPTIMIZERS.index(name)]
+        state["param_groups"][0]["lr"] = plain.learning_rates[OPTIMIZERS.index(name)]
         for index, remembered in state["state"].items():
             stored = {key: tensors.get(f"{name}/{index}.{key}") for key in remembered}
             state["state"][index] = {k: v for k, v in stored.items() if v is not None}
