@@ -18,7 +18,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TensorDict
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from sb3_tdac.aliases import Array
+from sb3_tdac.aliases import Array, Kwargs
 from sb3_tdac.diagnostics.location import Location
 from sb3_tdac.diagnostics.not_finite import check_parameters
 from sb3_tdac.diagnostics.rollout_watch import RolloutWatch
@@ -62,11 +62,10 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         """Wrap the environment as SB3 does, and take its spaces, bounded or not."""
         env = maybe_make_env(env, self.verbose)
         check_spaces(env.observation_space, env.action_space)
-        self.env = self._wrap_env(env, self.verbose)
-        self.observation_space = self.env.observation_space
-        self.action_space = self.env.action_space
-        self.n_envs = self.env.num_envs
-        self._vec_normalize_env = unwrap_vec_normalize(self.env)
+        self.env = env = self._wrap_env(env, self.verbose)
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+        self.n_envs = env.num_envs
+        self._vec_normalize_env = unwrap_vec_normalize(env)
 
     # ---- random numbers ----
 
@@ -101,11 +100,10 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     # ---- schedules ----
 
     def _setup_lr_schedule(self) -> None:
-        critic_learning_rate = self.critic_learning_rate
-        if critic_learning_rate is None:
-            critic_learning_rate = self.learning_rate
-        self.lr_schedule = CheckedSchedule("learning_rate", self.learning_rate)
-        self.critic_lr_schedule = CheckedSchedule("critic_learning_rate", critic_learning_rate)
+        rate, critic_rate = self.learning_rate, self.critic_learning_rate
+        critic_rate = rate if critic_rate is None else critic_rate
+        self.lr_schedule = CheckedSchedule("learning_rate", rate)
+        self.critic_lr_schedule = CheckedSchedule("critic_learning_rate", critic_rate)
         self.ent_coef_schedule = CheckedSchedule("ent_coef", self.ent_coef)
 
     def _update_schedules(self) -> None:
@@ -166,8 +164,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         if self._is_in_rollout:  # it was broken off: the environments went on from _last_obs
             self._last_obs, self._is_in_rollout = None, False
         self._has_modes = self.policy.has_modes()
-        if self.env is None:
-            return super()._setup_learn(*args, **kwargs)
+        assert self.env is not None, "You must set the environment before calling learn()"
         forget_replies(self.env)
         last_obs, watch = self._last_obs, self._watch(self.env)
         with watch.resetting():
@@ -312,8 +309,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         :raises OSError: if it cannot be opened
         :raises RuntimeError: if torch knows no such device
         """
-        unknown = set(kwargs) - cls.constructor_arguments() | {"policy"} & set(kwargs)
-        if unknown:
+        if unknown := {*kwargs} - (cls.constructor_arguments() - {"policy"}):
             raise TypeError(f"load() got unexpected keyword arguments {sorted(unknown)}")
         check_bool("safe", safe)
         utils.get_device(device)  # its error has nothing to do with the file
@@ -323,7 +319,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
                     "with safe=True, custom_objects, print_system_info and force_reset=False have "
                     "no meaning: no object, text or observation of the file is used; leave them out"
                 )
-            return cls._load_plain_form(path, env, device, kwargs)
+            return cls._load_plain_form(path, env, kwargs | dict(device=device))
         if "stats_window_size" in kwargs:
             kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")
         with files.opened(path) as file:
@@ -347,13 +343,13 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
             raise ValueError(
                 f"policy is a {type(self.policy).__name__}, not one of {[*aliases.values()]}"
             )
-        policy, attributes = self.policy, dict(stats_window_size="_stats_window_size")
+        attributes = dict(stats_window_size="_stats_window_size")
         names = sorted(self.constructor_arguments() - plain_model.UNTRUSTED - exclude)
         values = {name: getattr(self, attributes.get(name, name)) for name in names}
         arguments = {name: plain_values.encode(name, value) for name, value in values.items()}
-        optimizers = policy.optimizer, policy.critic_optimizer
+        optimizers = self.policy.optimizer, self.policy.critic_optimizer
         return plain_model.PlainModel(
-            policy=aliases[type(policy)],
+            policy=aliases[type(self.policy)],
             arguments=arguments,
             observation_space=self.observation_space,
             action_space=self.action_space,
@@ -366,17 +362,13 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
 
     @classmethod
     def _load_plain_form(
-        cls: type[SelfAlgorithm],
-        path: files.ModelPath,
-        env: GymEnv | None,
-        device: torch.device | str,
-        changes: dict[str, object],
+        cls: type[SelfAlgorithm], path: files.ModelPath, env: GymEnv | None, changes: Kwargs
     ) -> SelfAlgorithm:
         """Build a model from the plain form in its file, with some arguments changed."""
         plain = plain_model.read_plain_form(path, cls.constructor_arguments())
         with plain_model.refusing(path):
             settings = {k: plain_values.decode(value) for k, value in plain.arguments.items()}
-            settings |= changes | dict(policy=plain.policy, env=None, device=device)
+            settings |= changes | dict(policy=plain.policy, env=None)
             model = cls(**settings, _init_setup_model=False)
         model.observation_space, model.action_space = plain.observation_space, plain.action_space
         model.n_envs = plain.n_envs
@@ -387,8 +379,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         with plain_model.refusing(path):
             with plain_tensors.AtMostThoseWeights(plain.tensors.values()):
                 model._setup_model()
-            for optimizer in (model.policy.optimizer, model.policy.critic_optimizer):
-                plain_tensors.make_state(optimizer)
+            plain_tensors.make_states(model.policy.optimizer, model.policy.critic_optimizer)
             filled = plain_tensors.filled_in(model.get_parameters(), plain)
             model.set_parameters(filled, exact_match=True, device=model.device)
             vars(model).update(plain.counters)
@@ -422,8 +413,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         return self.learn(total_timesteps, reset_num_timesteps=False, **options)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        statistics = ["return_stats", "advantage_stats"]
-        return ["policy", "policy.optimizer", "policy.critic_optimizer", *statistics], []
+        return ["policy", *plain_tensors.OPTIMIZERS, "return_stats", "advantage_stats"], []
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "generator"]

@@ -58,7 +58,7 @@ def named_tensors(parameters: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
 def filled_in(parameters: dict[str, dict[str, Any]], plain: PlainModel) -> dict[str, Any]:
     """Put the tensors and learning rates of a file into the parameters of a new model.
 
-    :param parameters: what ``get_parameters`` returned, after each optimizer made its state
+    :param parameters: what ``get_parameters`` returned, after ``make_states``
     :param plain: content of the file
     :return: argument for ``set_parameters``
     :raises ValueError: if a tensor is missing, does not fit, or cannot be what its name says
@@ -77,15 +77,16 @@ def filled_in(parameters: dict[str, dict[str, Any]], plain: PlainModel) -> dict[
     return parameters
 
 
-def make_state(optimizer: torch.optim.Optimizer) -> None:
-    """Let an optimizer create its state, which tells the names and shapes in a file.
+def make_states(*optimizers: torch.optim.Optimizer) -> None:
+    """Let optimizers create their states, which tell the names and shapes in a file.
 
-    :param optimizer: new
+    :param optimizers: new
     """
-    for parameter in optimizer.param_groups[0]["params"]:
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad()
+    for optimizer in optimizers:
+        for parameter in optimizer.param_groups[0]["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
