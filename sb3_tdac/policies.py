@@ -112,7 +112,7 @@ class TDACPolicy(ActorCriticPolicy):
             self.observation_normalizer = ObservationNormalizer(observation_space)
         if isinstance(action_space, spaces.Box):
             self._build_gaussian(action_space)
-        self._build_optimizers(lr_schedule(1), (critic_lr_schedule or lr_schedule)(1))
+        self._build_optimizers(lr_schedule, critic_lr_schedule or lr_schedule)
 
     def _build_gaussian(self, action_space: spaces.Box) -> None:
         """Replace A2C's single std by a std for each state."""
@@ -128,7 +128,7 @@ class TDACPolicy(ActorCriticPolicy):
             self.middle = self._low + self.half_range
         self._squash_output = self.scale_actions and bool(np.isfinite(self.half_range).all())
 
-    def _build_optimizers(self, rate: float, critic_rate: float) -> None:
+    def _build_optimizers(self, lr_schedule: Schedule, critic_lr_schedule: Schedule) -> None:
         actor = list(self.actor_modules().parameters())
         critic = list(self.critic_modules().parameters())
         if {*actor} & {*critic} or {*actor, *critic} != {*self.parameters()}:
@@ -137,8 +137,9 @@ class TDACPolicy(ActorCriticPolicy):
                 "critic_modules(): override them to fit your networks"
             )
         self.optimizer = make_optimizer(
-            self.optimizer_class, actor, lr=rate, **self.optimizer_kwargs
+            self.optimizer_class, actor, lr=lr_schedule(1), **self.optimizer_kwargs
         )
+        critic_rate = critic_lr_schedule(1)
         self.critic_optimizer = make_optimizer(
             self.critic_optimizer_class, critic, lr=critic_rate, **self.critic_optimizer_kwargs
         )
