@@ -4,14 +4,14 @@ import copy
 import pathlib
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from sb3_tdac.aliases import Space
 from sb3_tdac.policies import TDACPolicy
 from sb3_tdac.sb3_adapter import TwoOptimizerAlgorithm
 
@@ -33,12 +33,11 @@ class DeterministicPolicy(nn.Module):
     def __init__(self, policy: TDACPolicy):
         super().__init__()
         self.policy, space = policy, policy.action_space
-        self.is_box = isinstance(space, spaces.Box)
         if isinstance(space, spaces.Box):
-            for name, bound in dict(low=space.low, high=space.high).items():
-                self.register_buffer(name, torch.as_tensor(bound[None]))
-            for name, part in dict(half_range=policy.half_range, middle=policy.middle).items():
-                self.register_buffer(name, torch.as_tensor(part))
+            self.register_buffer("low", torch.as_tensor(space.low[None]))
+            self.register_buffer("high", torch.as_tensor(space.high[None]))
+            self.register_buffer("half_range", torch.as_tensor(policy.half_range))
+            self.register_buffer("middle", torch.as_tensor(policy.middle))
 
     def forward(self, obs: PyTorchObs) -> Tensor:
         """The most likely actions.
@@ -48,7 +47,7 @@ class DeterministicPolicy(nn.Module):
         """
         action = self.policy.get_distribution(obs).mode()
         action = action.reshape(-1, *(self.policy.action_space.shape or ()))
-        if not self.is_box:
+        if not isinstance(self.policy.action_space, spaces.Box):
             return action
         if self.policy.squash_output:
             action = action * self.half_range + self.middle
@@ -63,7 +62,8 @@ def export_program(model: TwoOptimizerAlgorithm) -> torch.export.ExportedProgram
     """
     policy = copy.deepcopy(model.policy).requires_grad_(False)
     policy.set_training_mode(False)
-    obs = _example(policy.observation_space, policy.device)
+    # two observations: with a single one, the exporter would fix the number
+    obs = obs_as_tensor(batch_space(policy.observation_space, 2).sample(), policy.device)
     batch = torch.export.Dim("batch", min=1)
     sizes: Any = {key: {0: batch} for key in obs} if isinstance(obs, dict) else {0: batch}
     module = DeterministicPolicy(policy).to(policy.device)
@@ -102,14 +102,3 @@ def export_onnx(model: TwoOptimizerAlgorithm, path: str | pathlib.Path) -> None:
     )
     assert program is not None
     program.save(str(path))
-
-
-def _example(space: Space, device: torch.device) -> PyTorchObs:
-    """Two observations: with a single one, the exporter would fix the number."""
-    if isinstance(space, spaces.Dict):
-        return {key: _samples(leaf, device) for key, leaf in space.spaces.items()}
-    return _samples(space, device)
-
-
-def _samples(space: Space, device: torch.device) -> Tensor:
-    return torch.as_tensor(np.stack([space.sample(), space.sample()]), device=device)

@@ -1,26 +1,23 @@
 """Actor and critic: two networks that share nothing by default, each with its own optimizer."""
 
+import inspect
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common import torch_layers
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_action_dim, preprocess_obs
-from stable_baselines3.common.torch_layers import (
-    BaseFeaturesExtractor,
-    CombinedExtractor,
-    FlattenExtractor,
-    NatureCNN,
-)
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
 from sb3_tdac.aliases import Array, Kwargs, Space
 from sb3_tdac.distributions import DiagGaussian
-from sb3_tdac.normalization import ObservationNormalizer
+from sb3_tdac.normalization import ObservationNormalizer, RunningMeanStd
 from sb3_tdac.optimizers import default_optimizer_kwargs, make_optimizer
 from sb3_tdac.validation import check_bool, check_extractor, check_std
 
@@ -67,7 +64,7 @@ class TDACPolicy(ActorCriticPolicy):
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
         ortho_init: bool = True,
-        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        features_extractor_class: type[BaseFeaturesExtractor] = torch_layers.FlattenExtractor,
         features_extractor_kwargs: Kwargs | None = None,
         share_features_extractor: bool = False,
         normalize_images: bool = True,
@@ -84,14 +81,13 @@ class TDACPolicy(ActorCriticPolicy):
         check_std(std_bounds, std_init)
         check_bool("scale_actions", scale_actions)
         check_bool("share_features_extractor", share_features_extractor)
+        critic_optimizer_class = critic_optimizer_class or optimizer_class
         if optimizer_kwargs is None:
             optimizer_kwargs = default_optimizer_kwargs(optimizer_class)
-        if critic_optimizer_kwargs is None:
-            critic_optimizer_kwargs = (
-                optimizer_kwargs
-                if critic_optimizer_class in (None, optimizer_class)
-                else default_optimizer_kwargs(critic_optimizer_class)
-            )
+        if critic_optimizer_kwargs is None and critic_optimizer_class is optimizer_class:
+            critic_optimizer_kwargs = optimizer_kwargs
+        elif critic_optimizer_kwargs is None:
+            critic_optimizer_kwargs = default_optimizer_kwargs(critic_optimizer_class)
         super().__init__(
             observation_space,
             action_space,
@@ -108,7 +104,7 @@ class TDACPolicy(ActorCriticPolicy):
             optimizer_kwargs=optimizer_kwargs,
         )
         self.optimizer_class = optimizer_class
-        self.critic_optimizer_class = critic_optimizer_class or optimizer_class
+        self.critic_optimizer_class = critic_optimizer_class
         self.critic_optimizer_kwargs = critic_optimizer_kwargs
         self.std_bounds, self.std_init, self.scale_actions = std_bounds, std_init, scale_actions
         self.normalize_observation = normalize_observation
@@ -143,11 +139,9 @@ class TDACPolicy(ActorCriticPolicy):
         self.optimizer = make_optimizer(
             self.optimizer_class, actor, lr=lr_schedule(1), **self.optimizer_kwargs
         )
+        critic_rate = critic_lr_schedule(1)
         self.critic_optimizer = make_optimizer(
-            self.critic_optimizer_class,
-            critic,
-            lr=critic_lr_schedule(1),
-            **self.critic_optimizer_kwargs,
+            self.critic_optimizer_class, critic, lr=critic_rate, **self.critic_optimizer_kwargs
         )
 
     def actor_modules(self) -> nn.ModuleList:
@@ -168,6 +162,10 @@ class TDACPolicy(ActorCriticPolicy):
         return nn.ModuleList(
             [self.vf_features_extractor, self.mlp_extractor.value_net, self.value_net]
         )
+
+    def has_modes(self) -> bool:
+        """Whether a layer may differ between training and evaluation."""
+        return not all(type(module) in MODELESS for module in self.modules())
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         r"""$\pi_\theta(\cdot | x)$.
@@ -310,18 +308,9 @@ class TDACPolicy(ActorCriticPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         """Arguments for ``policy.save``, which builds the policy again when loaded."""
-        data = super()._get_constructor_parameters()
-        for name in ("use_sde", "log_std_init", "squash_output", "full_std", "use_expln"):
-            del data[name]
-        return data | dict(
-            share_features_extractor=self.share_features_extractor,
-            normalize_observation=self.normalize_observation,
-            critic_optimizer_class=self.critic_optimizer_class,
-            critic_optimizer_kwargs=self.critic_optimizer_kwargs,
-            std_bounds=self.std_bounds,
-            std_init=self.std_init,
-            scale_actions=self.scale_actions,
-        )
+        names = inspect.signature(TDACPolicy).parameters
+        arguments = {name: getattr(self, name) for name in names if "lr_schedule" not in name}
+        return arguments | dict(lr_schedule=self._dummy_schedule)  # it is for training only
 
 
 class TDACCnnPolicy(TDACPolicy):
@@ -332,7 +321,7 @@ class TDACCnnPolicy(TDACPolicy):
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **{"features_extractor_class": NatureCNN, **kwargs})
+        super().__init__(*args, **{"features_extractor_class": torch_layers.NatureCNN, **kwargs})
 
 
 class TDACMultiInputPolicy(TDACPolicy):
@@ -343,10 +332,19 @@ class TDACMultiInputPolicy(TDACPolicy):
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **{"features_extractor_class": CombinedExtractor, **kwargs})
+        super().__init__(
+            *args, **{"features_extractor_class": torch_layers.CombinedExtractor, **kwargs}
+        )
 
 
 MlpPolicy, CnnPolicy, MultiInputPolicy = TDACPolicy, TDACCnnPolicy, TDACMultiInputPolicy
+#: Layers that do the same in training and evaluation.
+MODELESS = (
+    *(nn.Linear, nn.Conv2d, nn.Tanh, nn.ReLU, nn.ELU, nn.Flatten, nn.Sequential, nn.ModuleDict),
+    *(torch_layers.FlattenExtractor, torch_layers.NatureCNN),
+    *(torch_layers.CombinedExtractor, torch_layers.MlpExtractor),
+    *(TDACPolicy, CnnPolicy, MultiInputPolicy, ObservationNormalizer, RunningMeanStd),
+)
 
 
 def _draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -10,50 +10,25 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+from stable_baselines3.common import utils
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
-from stable_baselines3.common.torch_layers import (
-    CombinedExtractor,
-    FlattenExtractor,
-    MlpExtractor,
-    NatureCNN,
-)
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TensorDict
-from stable_baselines3.common.utils import (
-    check_for_correct_spaces,
-    get_device,
-    update_learning_rate,
-)
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
-from torch import nn
 
-from sb3_tdac.aliases import Array
+from sb3_tdac.aliases import Array, Kwargs
 from sb3_tdac.diagnostics.location import Location
 from sb3_tdac.diagnostics.not_finite import check_parameters
 from sb3_tdac.diagnostics.rollout_watch import RolloutWatch
 from sb3_tdac.diagnostics.subprocesses import forget_replies
-from sb3_tdac.normalization import ObservationNormalizer, RunningMeanStd, RunningRootMeanSquare
-from sb3_tdac.persistence import files, plain_model, random_states
-from sb3_tdac.persistence.plain_entries import refusing
-from sb3_tdac.policies import CnnPolicy, MultiInputPolicy, TDACPolicy
+from sb3_tdac.persistence import files, plain_model, plain_tensors, plain_values, random_states
+from sb3_tdac.policies import TDACPolicy
 from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
 from sb3_tdac.transitions import TransitionBuffer
-from sb3_tdac.validation import (
-    check_bool,
-    check_integer,
-    check_observation,
-    check_real,
-    check_spaces,
-)
+from sb3_tdac.validation import check_bool, check_integer, check_real, check_reset_obs, check_spaces
 
-#: Layers that do the same in training and evaluation.
-MODELESS = (
-    *(nn.Linear, nn.Conv2d, nn.Tanh, nn.ReLU, nn.ELU, nn.Flatten, nn.Sequential, nn.ModuleDict),
-    *(FlattenExtractor, NatureCNN, CombinedExtractor, MlpExtractor),
-    *(TDACPolicy, CnnPolicy, MultiInputPolicy, ObservationNormalizer, RunningMeanStd),
-)
 #: Held while a model is seeded and built, which draws from torch's global generator.
 SEEDING = threading.RLock()
 
@@ -74,9 +49,6 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     generator: torch.Generator
     critic_learning_rate: ScheduleArgument | None
     actor_warmup: float
-    ent_coef_now: float
-    return_stats: RunningMeanStd
-    advantage_stats: RunningRootMeanSquare
     _last_obs: Any
     _last_episode_starts: Any
     _elapsed_steps: Array
@@ -85,17 +57,15 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     _is_in_rollout = False
     #: States for ``resume`` from the model's file; ``None`` after training went on.
     _random_states: dict[str, str] | None = None
-    _origin: dict[str, object]
 
     def _adopt_env(self, env: GymEnv | str) -> None:
         """Wrap the environment as SB3 does, and take its spaces, bounded or not."""
         env = maybe_make_env(env, self.verbose)
         check_spaces(env.observation_space, env.action_space)
-        self.env = self._wrap_env(env, self.verbose)
-        self.observation_space = self.env.observation_space
-        self.action_space = self.env.action_space
-        self.n_envs = self.env.num_envs
-        self._vec_normalize_env = unwrap_vec_normalize(self.env)
+        self.env = env = self._wrap_env(env, self.verbose)
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+        self.n_envs = env.num_envs
+        self._vec_normalize_env = unwrap_vec_normalize(env)
 
     # ---- random numbers ----
 
@@ -112,35 +82,28 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     def _seeded(self, seed: int | None) -> Iterator[None]:
         """Seed as SB3 does, build the networks inside, then leave torch's global generator.
 
-        Models may be built in threads: what they draw from the global generator stays together.
+        The model gets a generator that continues the global one: it draws what A2C draws. The
+        global one then starts elsewhere: an environment that draws from it must not see the noise
+        of the actions. Models may be built in threads: what they draw from it stays together.
         """
         with SEEDING:
             super().set_random_seed(seed)
             yield
-            self._take_generator()
-
-    def _take_generator(self) -> None:
-        """Give the model a generator that continues torch's global one: it draws what A2C draws.
-
-        The global one then starts elsewhere: an environment that draws from it must not see the
-        noise of the actions.
-        """
-        self.generator, state = torch.Generator(self.device), torch.get_rng_state()
-        elsewhere = int(torch.empty((), dtype=torch.int64).random_())
-        if self.device.type == "cpu":
-            self.generator.set_state(state)
-            torch.default_generator.manual_seed(elsewhere)
-        else:
-            self.generator.manual_seed(elsewhere)
+            self.generator, state = torch.Generator(self.device), torch.get_rng_state()
+            elsewhere = int(torch.empty((), dtype=torch.int64).random_())
+            if self.device.type == "cpu":
+                self.generator.set_state(state)
+                torch.default_generator.manual_seed(elsewhere)
+            else:
+                self.generator.manual_seed(elsewhere)
 
     # ---- schedules ----
 
     def _setup_lr_schedule(self) -> None:
-        critic_learning_rate = self.critic_learning_rate
-        if critic_learning_rate is None:
-            critic_learning_rate = self.learning_rate
-        self.lr_schedule = CheckedSchedule("learning_rate", self.learning_rate)
-        self.critic_lr_schedule = CheckedSchedule("critic_learning_rate", critic_learning_rate)
+        rate, critic_rate = self.learning_rate, self.critic_learning_rate
+        critic_rate = rate if critic_rate is None else critic_rate
+        self.lr_schedule = CheckedSchedule("learning_rate", rate)
+        self.critic_lr_schedule = CheckedSchedule("critic_learning_rate", critic_rate)
         self.ent_coef_schedule = CheckedSchedule("ent_coef", self.ent_coef)
 
     def _update_schedules(self) -> None:
@@ -150,8 +113,8 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         learning_rate = risen * self.lr_schedule(progress)
         critic_learning_rate = self.critic_lr_schedule(progress)
         self.ent_coef_now = self.ent_coef_schedule(progress)
-        update_learning_rate(self.policy.optimizer, learning_rate)
-        update_learning_rate(self.policy.critic_optimizer, critic_learning_rate)
+        utils.update_learning_rate(self.policy.optimizer, learning_rate)
+        utils.update_learning_rate(self.policy.critic_optimizer, critic_learning_rate)
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         """Keep the progress above zero: the last rollout may end after ``total_timesteps``."""
@@ -200,9 +163,8 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         self._random_states = None
         if self._is_in_rollout:  # it was broken off: the environments went on from _last_obs
             self._last_obs, self._is_in_rollout = None, False
-        self._has_modes = not all(type(module) in MODELESS for module in self.policy.modules())
-        if self.env is None:
-            return super()._setup_learn(*args, **kwargs)
+        self._has_modes = self.policy.has_modes()
+        assert self.env is not None, "You must set the environment before calling learn()"
         forget_replies(self.env)
         last_obs, watch = self._last_obs, self._watch(self.env)
         with watch.resetting():
@@ -243,10 +205,10 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         """
         env = self._wrap_env(env, self.verbose)
         if force_reset and env.num_envs == self.n_envs:
-            check_for_correct_spaces(env, self.observation_space, self.action_space)
+            utils.check_for_correct_spaces(env, self.observation_space, self.action_space)
             with self._watch(env).resetting():
                 obs = env.reset()
-            check_observation(obs, env)
+            check_reset_obs(obs, env)
         super().set_env(env, force_reset)
 
     # ---- files ----
@@ -278,15 +240,12 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     @classmethod
     def constructor_arguments(cls) -> set[str]:
         """Names of all arguments of the constructors of TDAC and its subclasses."""
-        ours = [k for k in cls.__mro__ if issubclass(k, TwoOptimizerAlgorithm)]
-        constructors = [vars(k)["__init__"] for k in ours if "__init__" in vars(k)]
-        signatures = [inspect.signature(init).parameters.values() for init in constructors]
-        return {
-            parameter.name
-            for signature in signatures
-            for parameter in signature
-            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        }
+        names: set[str] = set()
+        for a_class in cls.__mro__:
+            if issubclass(a_class, TwoOptimizerAlgorithm) and "__init__" in vars(a_class):
+                parameters = inspect.signature(vars(a_class)["__init__"]).parameters.values()
+                names |= {one.name for one in parameters if not one.kind.name.startswith("VAR_")}
+        return names
 
     def save(
         self,
@@ -350,18 +309,17 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         :raises OSError: if it cannot be opened
         :raises RuntimeError: if torch knows no such device
         """
-        unknown = set(kwargs) - cls.constructor_arguments() | {"policy"} & set(kwargs)
-        if unknown:
+        if unknown := {*kwargs} - (cls.constructor_arguments() - {"policy"}):
             raise TypeError(f"load() got unexpected keyword arguments {sorted(unknown)}")
         check_bool("safe", safe)
-        get_device(device)  # its error has nothing to do with the file
+        utils.get_device(device)  # its error has nothing to do with the file
         if safe:
             if custom_objects is not None or print_system_info or not force_reset:
                 raise ValueError(
                     "with safe=True, custom_objects, print_system_info and force_reset=False have "
                     "no meaning: no object, text or observation of the file is used; leave them out"
                 )
-            return cls._load_plain_form(path, env, device, kwargs)
+            return cls._load_plain_form(path, env, kwargs | dict(device=device))
         if "stats_window_size" in kwargs:
             kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")
         with files.opened(path) as file:
@@ -385,51 +343,44 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
             raise ValueError(
                 f"policy is a {type(self.policy).__name__}, not one of {[*aliases.values()]}"
             )
-        policy, attributes = self.policy, dict(stats_window_size="_stats_window_size")
+        attributes = dict(stats_window_size="_stats_window_size")
         names = sorted(self.constructor_arguments() - plain_model.UNTRUSTED - exclude)
-        arguments = {name: getattr(self, attributes.get(name, name)) for name in names}
-        optimizers = policy.optimizer, policy.critic_optimizer
+        values = {name: getattr(self, attributes.get(name, name)) for name in names}
+        arguments = {name: plain_values.encode(name, value) for name, value in values.items()}
+        optimizers = self.policy.optimizer, self.policy.critic_optimizer
         return plain_model.PlainModel(
-            policy=aliases[type(policy)],
-            arguments=plain_model.all_plain(arguments),
+            policy=aliases[type(self.policy)],
+            arguments=arguments,
             observation_space=self.observation_space,
             action_space=self.action_space,
             n_envs=self.n_envs,
             progress_remaining=self._current_progress_remaining,
             counters={name: getattr(self, name) for name in plain_model.COUNTERS},
-            learning_rates=[plain_model.learning_rate(optimizer) for optimizer in optimizers],
-            tensors=plain_model.named_tensors(self.get_parameters()),
+            learning_rates=[plain_tensors.learning_rate(optimizer) for optimizer in optimizers],
+            tensors=plain_tensors.named_tensors(self.get_parameters()),
         )
 
     @classmethod
     def _load_plain_form(
-        cls: type[SelfAlgorithm],
-        path: files.ModelPath,
-        env: GymEnv | None,
-        device: torch.device | str,
-        changes: dict[str, object],
+        cls: type[SelfAlgorithm], path: files.ModelPath, env: GymEnv | None, changes: Kwargs
     ) -> SelfAlgorithm:
         """Build a model from the plain form in its file, with some arguments changed."""
         plain = plain_model.read_plain_form(path, cls.constructor_arguments())
-        settings: dict[str, Any] = plain.arguments | changes
-        with refusing(path):
-            settings |= dict(policy=plain.policy, env=None, device=device)
+        with plain_model.refusing(path):
+            settings = {k: plain_values.decode(value) for k, value in plain.arguments.items()}
+            settings |= changes | dict(policy=plain.policy, env=None)
             model = cls(**settings, _init_setup_model=False)
-            model.observation_space, model.action_space = (
-                plain.observation_space,
-                plain.action_space,
-            )
-            model.n_envs = plain.n_envs
+        model.observation_space, model.action_space = plain.observation_space, plain.action_space
+        model.n_envs = plain.n_envs
         if env is not None:
             model._adopt_env(env)
             assert model.env is not None
-            check_for_correct_spaces(model.env, plain.observation_space, plain.action_space)
-        with refusing(path):
-            with plain_model.AtMostThoseWeights(plain.tensors.values()):
+            utils.check_for_correct_spaces(model.env, plain.observation_space, plain.action_space)
+        with plain_model.refusing(path):
+            with plain_tensors.AtMostThoseWeights(plain.tensors.values()):
                 model._setup_model()
-            for optimizer in (model.policy.optimizer, model.policy.critic_optimizer):
-                plain_model.make_state(optimizer)
-            filled = plain_model.filled_in(model.get_parameters(), plain)
+            plain_tensors.make_states(model.policy.optimizer, model.policy.critic_optimizer)
+            filled = plain_tensors.filled_in(model.get_parameters(), plain)
             model.set_parameters(filled, exact_match=True, device=model.device)
             vars(model).update(plain.counters)
             model._current_progress_remaining = plain.progress_remaining
@@ -462,8 +413,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         return self.learn(total_timesteps, reset_num_timesteps=False, **options)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        statistics = ["return_stats", "advantage_stats"]
-        return ["policy", "policy.optimizer", "policy.critic_optimizer", *statistics], []
+        return ["policy", *plain_tensors.OPTIMIZERS, "return_stats", "advantage_stats"], []
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "generator"]

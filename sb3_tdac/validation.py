@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common import torch_layers as layers
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.torch_layers import (
-    BaseFeaturesExtractor,
-    CombinedExtractor,
-    FlattenExtractor,
-    NatureCNN,
-)
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from sb3_tdac.aliases import Space
@@ -127,16 +123,16 @@ def check_extractor(
     :raises ValueError: naming the policy that can
     """
     is_dict = isinstance(observation_space, spaces.Dict)
-    if is_dict and features_extractor_class in (FlattenExtractor, NatureCNN):
+    if is_dict and features_extractor_class in (layers.FlattenExtractor, layers.NatureCNN):
         raise ValueError(
             f"policy must be 'MultiInputPolicy' for dict observations, got {observation_space}"
         )
-    if not is_dict and issubclass(features_extractor_class, CombinedExtractor):
+    if not is_dict and issubclass(features_extractor_class, layers.CombinedExtractor):
         raise ValueError(
             "policy must be 'MlpPolicy' or 'CnnPolicy': 'MultiInputPolicy' is for dict "
             f"observations, got {observation_space}"
         )
-    if issubclass(features_extractor_class, NatureCNN) and not is_image_space(
+    if issubclass(features_extractor_class, layers.NatureCNN) and not is_image_space(
         observation_space, check_channels=False, normalized_image=not normalize_images
     ):
         raise ValueError(
@@ -145,8 +141,8 @@ def check_extractor(
         )
 
 
-def check_observation(obs: object, env: VecEnv) -> None:
-    """Check that observations are in the environment's space.
+def check_reset_obs(obs: object, env: VecEnv) -> None:
+    """Check that the observations of a reset are in the environment's space.
 
     Bounds do not count behind ``VecNormalize``, which leaves them.
 

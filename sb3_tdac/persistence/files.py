@@ -36,13 +36,9 @@ ENTRIES = {"data", "policy.pth", "policy.critic_optimizer.pth"}
 OF_SB3 = "_stable_baselines3_version"
 #: Exceptions of building a model from a file that other versions wrote.
 MISFITS = (ImportError, AttributeError, LookupError, RuntimeError, EOFError, pickle.PickleError)
-REMEDIES = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
-    errno.EACCES: "choose a folder that you may write to",
-    errno.EPERM: "choose a folder that you may write to",
-    errno.EROFS: "choose a folder that you may write to",
-}
+REMEDIES = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], "free some space") | dict.fromkeys(
+    [errno.EACCES, errno.EPERM, errno.EROFS], "choose a folder that you may write to"
+)
 
 
 def origin() -> dict[str, object]:
@@ -121,6 +117,22 @@ def _replace(target: pathlib.Path, content: bytes) -> None:
 
 
 @contextmanager
+def readable(path: ModelPath) -> Iterator[io.BufferedIOBase]:
+    """Open a file for reading; one that the caller opened stays open.
+
+    :param path: file, with or without ``.zip``, or an open one
+    :return: the open file
+    :raises OSError: if it cannot be opened
+    """
+    file = open_path(path, "r", suffix="zip")
+    try:
+        yield file
+    finally:
+        if file is not path:
+            file.close()
+
+
+@contextmanager
 def opened(path: ModelPath) -> Iterator[io.BufferedIOBase]:
     """Open a model that TDAC saved, after a check of its checksums; unpickling it may run code.
 
@@ -129,18 +141,15 @@ def opened(path: ModelPath) -> Iterator[io.BufferedIOBase]:
     :raises OSError: if it cannot be opened
     :raises ValueError: if it is damaged, another class' or a newer version's, or made for others
     """
-    file = open_path(path, "r", suffix="zip")
-    try:
+    with readable(path) as file:
         settings(file, path)
-        yield file
-    except MISFITS as error:
-        raise ValueError(
-            f"{path} does not fit the versions that are installed: {type(error).__name__}: {error}"
-            f" ({written_with(file)}; installed: {_versions(origin())})"
-        ) from error
-    finally:
-        if file is not path:
-            file.close()
+        try:
+            yield file
+        except MISFITS as error:
+            raise ValueError(
+                f"{path} does not fit the versions that are installed: {type(error).__name__}: "
+                f"{error} ({written_with(file)}; installed: {_versions(origin())})"
+            ) from error
 
 
 def settings(file: io.BufferedIOBase, path: object) -> dict[str, Any]:
@@ -165,16 +174,11 @@ def settings(file: io.BufferedIOBase, path: object) -> dict[str, Any]:
             f"path must be a model saved by TDAC.save, got {path}: it is damaged, cut off or "
             f"something else ({type(error).__name__}: {error}; {written_with(file)})"
         ) from error
-    if not found:
-        raise ValueError(
-            f"path must be a model saved by TDAC.save, got one of another class: {path} "
-            f"({written_with(file)})"
-        )
+    fault = f"path must be a model saved by TDAC.save, got one of another class: {path}"
     if is_newer:
-        raise ValueError(
-            f"{path} is a model of a newer version of sb3_tdac: update this one, {__version__} "
-            f"({written_with(file)})"
-        )
+        fault = f"{path} is a model of a newer version of sb3_tdac: update this one, {__version__}"
+    if is_newer or not found:
+        raise ValueError(f"{fault} ({written_with(file)})")
     return found
 
 

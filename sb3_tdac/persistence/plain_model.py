@@ -1,27 +1,29 @@
-"""A model as plain settings and tensors: the form in its file that runs no code when read."""
+"""A model as plain settings and tensors: two entries of its file that run no code when read."""
 
-import math
+import io
+import json
 import zipfile
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-import torch
+import safetensors.torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from sb3_tdac.aliases import Space
-from sb3_tdac.persistence.files import ModelPath
-from sb3_tdac.persistence.plain_entries import FORMAT, read, refusing, write
-from sb3_tdac.persistence.plain_values import decode, decode_space, encode, encode_space
+from sb3_tdac.persistence.files import OF_SB3, ModelPath, readable, written_with
+from sb3_tdac.persistence.plain_values import decode_space, encode_space
 from sb3_tdac.validation import check_integer, check_real, check_spaces
 
-OPTIMIZERS = ("policy.optimizer", "policy.critic_optimizer")
+SETTINGS, WEIGHTS = "sb3_tdac/settings.json", "sb3_tdac/weights.safetensors"
+#: Raised when earlier versions would misread the entries.
+FORMAT = 1
+#: Bytes of JSON: those of a model with bounds for each pixel are a few millions.
+MAX_SETTINGS = 2**24
 COUNTERS = ("num_timesteps", "_num_timesteps_at_start", "_total_timesteps", "_n_updates")
 #: Arguments that a file of somebody else must not decide, like a path that is written to.
 UNTRUSTED = {"self", "policy", "env", "device", "tensorboard_log", "_init_setup_model"}
-#: Last parts of the names of tensors that are a mean of squares, or count something.
-NOT_NEGATIVE = ("var", "count", "mean_square", "exp_avg_sq", "square_avg", "step")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class PlainModel:
     """All of a model that its file holds in the plain form.
 
     :param policy: name of the policy, like ``"MlpPolicy"``
-    :param arguments: arguments of the constructor
+    :param arguments: arguments of the constructor, as ``plain_values.encode`` converts them
     :param observation_space: space of one observation
     :param action_space: space of one action
     :param n_envs: number of environments
@@ -56,17 +58,17 @@ def write_plain_form(archive: zipfile.ZipFile, describe: Callable[[], PlainModel
     :param archive: file of a model, open for appending; SB3 ignores entries that it does not know
     :param describe: returns the model, or raises if it has no plain form
     """
-    tensors: dict[str, Tensor] | None = None
+    settings: dict[str, Any]
     try:
-        model = describe()
-        settings = {name: value for name, value in vars(model).items() if name != "tensors"}
-        settings["arguments"] = {k: encode(k, value) for k, value in model.arguments.items()}
+        settings = dict(format=FORMAT) | vars(describe())
         for name in ("observation_space", "action_space"):
             settings[name] = encode_space(name, settings[name])
-        settings, tensors = dict(format=FORMAT) | settings, model.tensors
     except Exception as error:  # a model without a plain form can be saved all the same
         settings = dict(format=FORMAT, refused=str(error))
-    write(archive, settings, tensors)
+    tensors = settings.pop("tensors", None)
+    archive.writestr(SETTINGS, json.dumps(settings))
+    if tensors is not None:
+        archive.writestr(WEIGHTS, safetensors.torch.save(tensors))
 
 
 def read_plain_form(path: ModelPath, known_arguments: Collection[str]) -> PlainModel:
@@ -78,152 +80,84 @@ def read_plain_form(path: ModelPath, known_arguments: Collection[str]) -> PlainM
     :raises OSError: if there is no such file
     :raises ValueError: if it has no plain form, or one that ``write_plain_form`` did not make
     """
-    settings, tensors = read(path)
-    with refusing(path):
-        del settings["format"]
-        model = PlainModel(**settings, tensors=tensors)
-        arguments = {name: decode(value) for name, value in model.arguments.items()}
-        if unknown := {*arguments} - ({*known_arguments} - UNTRUSTED):
+    with readable(path) as file, refusing(path):
+        settings = _read(file)
+        for name in ("observation_space", "action_space"):
+            settings[name] = decode_space(settings[name])
+        settings["counters"] = {name: settings["counters"][name] for name in COUNTERS}
+        model = PlainModel(**settings)
+        if unknown := {*model.arguments} - ({*known_arguments} - UNTRUSTED):
             raise ValueError(f"{sorted(unknown)} are no plain settings")
-        observation_space = decode_space(model.observation_space)
-        action_space = decode_space(model.action_space)
-        check_spaces(observation_space, action_space)
+        check_spaces(model.observation_space, model.action_space)
         check_integer("n_envs", model.n_envs, 1, 2**20)
-        counters = {name: model.counters[name] for name in COUNTERS}
-        for name, count in counters.items():
+        for name, count in model.counters.items():
             check_integer(name, count, 0)
         for rate in model.learning_rates:
             check_real("a learning rate", rate, low=0.0)
         check_real("progress_remaining", model.progress_remaining, 0.0, 1.0)
-        return replace(
-            model,
-            arguments=arguments,
-            observation_space=observation_space,
-            action_space=action_space,
-            counters=counters,
-        )
+        return model
 
 
-def all_plain(arguments: dict[str, object]) -> dict[str, object]:
-    """Refuse arguments that have no plain form.
+@contextmanager
+def refusing(path: ModelPath) -> Iterator[None]:
+    """Turn any exception about a file of somebody else into one ``ValueError``.
 
-    :param arguments: of the constructor
-    :return: the same
-    :raises ValueError: naming the first
+    :param path: file
+    :raises ValueError: in the place of any exception
     """
-    for name, value in arguments.items():
-        encode(name, value)
-    return arguments
-
-
-def learning_rate(optimizer: torch.optim.Optimizer) -> float:
-    """The learning rate of an optimizer, which must have no other changed number.
-
-    :param optimizer: optimizer
-    :raises ValueError: if other numbers were changed too
-    """
-    group, *others = optimizer.param_groups
-    changed = {
-        k for k, v in group.items() if k not in ("params", "lr") and v != optimizer.defaults.get(k)
-    }
-    if others or changed:
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        with readable(path) as file:
+            texts = [f"{reason:.1000}", f"{written_with(file):.1000}"]
+        # texts of the file may hold what a terminal obeys; so would the traceback of the cause
+        reason, versions = (text.encode("unicode_escape").decode() for text in texts)
         raise ValueError(
-            f"an optimizer has other groups, or other {sorted(changed)}, than it was built with"
+            f"path must be a model with plain settings and weights, as TDAC.save makes it, got "
+            f"{path}: {reason} ({versions})"
+        ) from None
+
+
+def _read(file: io.BufferedIOBase) -> dict[str, Any]:
+    """Read the two entries: values from JSON, and ``tensors`` by their names."""
+    with zipfile.ZipFile(file) as archive:
+        if OF_SB3 not in archive.namelist():  # zipfile may find an archive within one
+            raise zipfile.BadZipFile("it is damaged, cut off or something else")
+        size = file.seek(0, io.SEEK_END)
+        text = _content(archive, SETTINGS, min(size, MAX_SETTINGS))
+        settings: dict[str, Any] = json.loads(text, parse_int=_integer, parse_constant=_infinity)
+        if settings.pop("format") != FORMAT:
+            raise ValueError("a newer version of sb3_tdac saved it: update this one")
+        if "refused" in settings:
+            raise ValueError(
+                f"it has no plain form: {settings['refused']!r:.1000}; where you trust the "
+                "file, load it without safe=True"
+            )
+        return settings | dict(tensors=safetensors.torch.load(_content(archive, WEIGHTS, size)))
+
+
+def _content(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    """Read an entry, which must not be compressed: then it is no larger than the file."""
+    if name not in archive.namelist():
+        raise ValueError(
+            "it has no plain form, an earlier version of sb3_tdac or something else saved it: "
+            "where you trust the file, load it without safe=True and save it again"
         )
-    return float(group["lr"])
+    info = archive.getinfo(name)
+    is_stored = info.compress_type == zipfile.ZIP_STORED and info.file_size == info.compress_size
+    if not is_stored or info.file_size > limit:
+        raise ValueError(f"{name} is compressed or too large")
+    return archive.read(name)
 
 
-def named_tensors(parameters: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
-    """Parameters, statistics and state of the optimizers by unique names.
-
-    :param parameters: what ``get_parameters`` returned
-    :return: copies, none of which share memory
-    :raises ValueError: if something is no tensor
-    """
-    tensors: dict[str, object] = {}
-    for name, state in parameters.items():
-        if name in OPTIMIZERS:
-            for index, remembered in state["state"].items():
-                tensors |= {f"{name}/{index}.{key}": value for key, value in remembered.items()}
-        else:
-            tensors |= {f"{name}/{key}": value for key, value in state.items()}
-    tensors = {name: value for name, value in tensors.items() if value is not None}
-    copies = {}
-    for name, value in tensors.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{name} is no tensor")
-        copies[name] = value.detach().cpu().clone().contiguous()
-    return copies
+def _integer(text: str) -> int:
+    if len(text) > 18:
+        raise ValueError(f"{text:.20} is too large")
+    return int(text)
 
 
-def filled_in(parameters: dict[str, dict[str, Any]], plain: PlainModel) -> dict[str, Any]:
-    """Put the tensors and learning rates of a file into the parameters of a new model.
-
-    :param parameters: what ``get_parameters`` returned, after each optimizer made its state
-    :param plain: content of the file
-    :return: argument for ``set_parameters``
-    :raises ValueError: if a tensor is missing, does not fit, or cannot be what its name says
-    """
-    tensors = plain.tensors
-    _check_tensors(tensors, named_tensors(parameters))
-    for name, state in parameters.items():
-        if name not in OPTIMIZERS:
-            parameters[name] = {key: tensors[f"{name}/{key}"] for key in state}
-            continue
-        state["param_groups"][0]["lr"] = plain.learning_rates[OPTIMIZERS.index(name)]
-        for index, remembered in state["state"].items():
-            stored = {key: tensors.get(f"{name}/{index}.{key}") for key in remembered}
-            state["state"][index] = {k: v for k, v in stored.items() if v is not None}
-        state["state"] = {index: stored for index, stored in state["state"].items() if stored}
-    return parameters
-
-
-def make_state(optimizer: torch.optim.Optimizer) -> None:
-    """Let an optimizer create its state, which tells the names and shapes in a file.
-
-    :param optimizer: new
-    """
-    for parameter in optimizer.param_groups[0]["params"]:
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Refuse names, types and shapes that are not the model's, and impossible numbers."""
-    owners = {name.rpartition(".")[0] for name in tensors}
-    for name in expected.keys() - tensors.keys():
-        owner = name.rpartition(".")[0]
-        if not name.startswith(OPTIMIZERS) or owner in owners:  # a parameter that never moved
-            raise ValueError(f"{name} is missing")
-    for name, tensor in tensors.items():
-        if name not in expected:
-            raise ValueError(f"{name!r:.200} is no tensor of the model that its settings describe")
-        dtype, shape = expected[name].dtype, expected[name].shape
-        if (tensor.dtype, tensor.shape) != (dtype, shape):
-            kinds = f"a {tensor.dtype} of shape {[*tensor.shape]}, not a {dtype} of {[*shape]}"
-            raise ValueError(f"{name} is {kinds}")
-        last = name.rpartition("/")[2].rpartition(".")[2]
-        if not tensor.isfinite().all() or (last in NOT_NEGATIVE and (tensor < 0).any()):
-            raise ValueError(f"{name} has numbers that are not finite, or negative")
-    if not 0 <= tensors["advantage_stats/weight"] <= 1:
-        raise ValueError("advantage_stats/weight is not in [0, 1]")
-
-
-class AtMostThoseWeights(TorchFunctionMode):
-    """Refuses to build networks with more weights than a file has, before they take memory.
-
-    :param tensors: of the file
-    """
-
-    def __init__(self, tensors: Collection[Tensor]):
-        super().__init__()
-        self.left, self.tensors_left = sum(tensor.numel() for tensor in tensors), len(tensors)
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.empty:
-            self.left -= math.prod(args[0] if isinstance(args[0], tuple | list) else args)
-            self.tensors_left -= 1  # tensors without a weight take time
-            if self.left < 0 or self.tensors_left < 0:
-                raise ValueError("its settings ask for more weights than it has")
-        return func(*args, **kwargs or {})
+def _infinity(text: str) -> float:
+    if text == "NaN":
+        raise ValueError("a number is NaN")
+    return float(text)

@@ -93,11 +93,9 @@ def encode_space(name: str, space: Space) -> Any:
     if type(space) is spaces.Box:
         content: dict[str, object] = dict(low=_numbers(space.low), high=_numbers(space.high))
         content |= dict(shape=[*space.shape], dtype=space.dtype.name)
-    elif type(space) is spaces.Discrete:
-        content = dict(n=int(space.n))
     elif type(space) is spaces.MultiDiscrete:
         content = dict(nvec=space.nvec.tolist())
-    elif type(space) is spaces.MultiBinary:
+    elif type(space) is spaces.Discrete or type(space) is spaces.MultiBinary:
         content = dict(n=np.array(space.n).tolist())
     else:
         raise ValueError(f"{name} is {space!r}, no plain space")
@@ -122,8 +120,8 @@ def decode_space(value: Any) -> Space:
     if kind == "Dict":
         return spaces.Dict({key: decode_space(leaf) for key, leaf in content.items()})
     if kind == "Box":
-        check_integer("size of a Box", math.prod(map(int, content["shape"])), 1, MAX_SIZE)
         dtype, shape = np.dtype(content["dtype"]), tuple(map(int, content["shape"]))
+        check_integer("size of a Box", math.prod(shape), 1, MAX_SIZE)
         if dtype.kind not in "biuf":  # one text may be as large as memory
             raise ValueError(f"{dtype!s:.200} is no type of numbers")
         bounds = (np.array(content[name], dtype) for name in ("low", "high"))

@@ -15,7 +15,7 @@ from helpers.environments import steps_envs
 from helpers.model_state import file_of
 
 from sb3_tdac import TDAC, TEXTBOOK
-from sb3_tdac.persistence.plain_entries import SETTINGS
+from sb3_tdac.persistence.plain_model import SETTINGS
 
 #: Files that earlier versions wrote.
 DATA = Path(__file__).parents[1] / "data"

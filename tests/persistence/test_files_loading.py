@@ -23,7 +23,7 @@ from torture_files import damage, damaged, outcome
 
 from sb3_tdac import TDAC, __version__
 from sb3_tdac.persistence import files
-from sb3_tdac.persistence.plain_entries import SETTINGS, WEIGHTS
+from sb3_tdac.persistence.plain_model import SETTINGS, WEIGHTS
 
 BROKEN = {":type:": "", ":serialized:": base64.b64encode(b"cjson\nno\n.").decode()}
 

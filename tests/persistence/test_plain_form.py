@@ -24,7 +24,7 @@ from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from sb3_tdac import TDAC, __version__
-from sb3_tdac.persistence.plain_entries import SETTINGS, WEIGHTS
+from sb3_tdac.persistence.plain_model import SETTINGS, WEIGHTS
 from sb3_tdac.persistence.plain_values import decode_space, encode_space
 from sb3_tdac.policies import TDACPolicy
 

@@ -27,7 +27,7 @@ from helpers.saved_models import (
 )
 
 from sb3_tdac import TDAC
-from sb3_tdac.persistence.plain_entries import SETTINGS, WEIGHTS
+from sb3_tdac.persistence.plain_model import SETTINGS, WEIGHTS
 
 
 class Trap:
