@@ -1,4 +1,4 @@
-"""Tells whether the kernels still point to what the policy computes with."""
+"""Notices when an object that the kernels use is replaced, or gets a hook."""
 
 from collections.abc import Iterable
 from operator import attrgetter, is_
@@ -20,7 +20,7 @@ Place = tuple[dict[Any, Any], Iterable[object]]
 
 
 class Anchors:
-    """Places where the memory that the kernels point to came from.
+    """Remembers objects that the kernels use, and notices if one is replaced.
 
     :param places: dicts, with the keys that must keep their values
     :param hidden: hidden layers, which must not become more or fewer
@@ -65,7 +65,7 @@ def everything_in(modules: Iterable[nn.Module]) -> list[Place]:
 
 
 def actor_anchors(policy: TDACPolicy) -> Anchors:
-    """Anchors of what actions are computed with.
+    """The objects that are used for actions.
 
     :param policy: covered by the kernels
     """
@@ -77,7 +77,7 @@ def actor_anchors(policy: TDACPolicy) -> Anchors:
         (contents(policy)[0], [*names, "observation_normalizer"]),
         (contents(extractor)[0], ["policy_net"]),
         *everything_in([actor.hidden, *layers]),
-        *((vars(layer), ["forward"]) for layer in layers),  # of the class, unless somebody sets one
+        *((vars(layer), ["forward"]) for layer in layers),  # none, unless somebody sets it
     ]
     if policy.normalize_observation:
         places += everything_in(policy.observation_normalizer.modules())
@@ -85,7 +85,7 @@ def actor_anchors(policy: TDACPolicy) -> Anchors:
 
 
 def update_anchors(policy: TDACPolicy, scale: nn.Module, networks: list[Network]) -> Anchors:
-    """Anchors of what else an update computes with.
+    """The other objects that are used for updates.
 
     :param policy: covered by the kernels
     :param scale: running scale of the advantage
@@ -108,7 +108,7 @@ def update_anchors(policy: TDACPolicy, scale: nn.Module, networks: list[Network]
 
 
 class Listeners:
-    """Hooks that torch would call if autograd computed.
+    """Finds hooks that torch would call on the general path.
 
     :param policy: covered by the kernels
     """
@@ -125,7 +125,7 @@ class Listeners:
     def are_none(self, actor_only: bool = False) -> bool:
         """Whether no hook is registered, and no parameter is frozen.
 
-        :param actor_only: ask of what actions are computed with
+        :param actor_only: check only the modules that are used for actions
         """
         if actor_only:
             return not any(self._of_actor)

@@ -1,11 +1,11 @@
-"""Chooses the kernels for models that they cover: for these they compute what autograd would."""
+"""Chooses the kernels if they compute the same as autograd for a model."""
 
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
-from torch import Tensor, nn
+from torch import nn
 
 from sb3_tdac.fast import library
 from sb3_tdac.fast.anchors import Listeners
@@ -25,13 +25,13 @@ def choose(
     n_envs: int,
     generator: torch.Generator,
 ) -> KernelLearner | str:
-    """Make a learner of compiled kernels, where these compute what autograd would.
+    """Make a learner with compiled kernels if they compute the same as autograd.
 
     :param policy: actor and critic
     :param advantage_stats: running scale of the advantage
     :param n_steps: steps of each environment between updates
     :param n_envs: number of environments
-    :param generator: of the noise of actions
+    :param generator: random generator for actions
     :return: the learner, or the reason why there is none
     """
     if type(policy) is not TDACPolicy:
@@ -80,18 +80,18 @@ def _why_not_layers(policy: TDACPolicy) -> str | None:
 
 
 def _fit_together(actor: Layers, critic: Layers) -> bool:
-    """Whether each layer has parameters of its own, in the shape that its neighbours need."""
-    parameters: list[Tensor] = []
-    shapes: list[tuple[int, ...]] = []
+    """Whether no layers share a parameter, and each fits on the layer before it."""
     for network in (actor, critic):
         n_hidden = len(network.hidden) // 2
         widths = [network.features, *(layer.out_features for layer in network.linear)]
         for i, layer in enumerate(network.linear):
-            parameters += [layer.weight, layer.bias]
-            shapes += [(layer.out_features, widths[min(i, n_hidden)]), (layer.out_features,)]
+            shape = layer.out_features, widths[min(i, n_hidden)]
+            if layer.weight.shape != shape or layer.bias.shape != shape[:1]:
+                return False
+    layers = [*actor.linear, *critic.linear]
+    parameters = {p for layer in layers for p in (layer.weight, layer.bias)}
     return (
-        [parameter.shape for parameter in parameters] == shapes
-        and len({*parameters}) == len(parameters)
+        len(parameters) == 2 * len(layers)
         and len({layer.out_features for layer in actor.linear[-len(actor.heads) :]}) == 1
         and critic.linear[-1].out_features == 1
     )

@@ -13,7 +13,7 @@ from sb3_tdac.fast.anchors import Listeners, actor_anchors, update_anchors
 from sb3_tdac.fast.library import Kernels, zeros
 from sb3_tdac.fast.network import Network, actor_layers, critic_layers
 from sb3_tdac.fast.snapshot import KernelSnapshot
-from sb3_tdac.fast.update import KernelUpdate
+from sb3_tdac.fast.update import KernelUpdate, distribution_of
 from sb3_tdac.learner import Options
 from sb3_tdac.normalization import CLIP, DECAY, EPSILON, RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.policies import TDACPolicy
@@ -28,7 +28,7 @@ class KernelLearner:
     :param advantage_stats: running scale of the advantage
     :param n_steps: steps of each environment between updates
     :param n_envs: number of environments
-    :param generator: of the noise of actions
+    :param generator: random generator for actions
     """
 
     def __init__(
@@ -43,37 +43,32 @@ class KernelLearner:
         self._kernels, self._functions = kernels, kernels.functions
         self._policy, self._generator = policy, generator
         self._size, self._is_box = n_steps * n_envs, isinstance(policy.action_space, spaces.Box)
-        actor, rows = actor_layers(policy), 2 * n_steps * n_envs + n_envs  # every step a time limit
-        self.actor = Network(kernels, actor, rows)
+        layers, rows = actor_layers(policy), 2 * self._size + n_envs  # every step a time limit
+        self.actor = Network(kernels, layers, rows)
         self.critic = Network(kernels, critic_layers(policy), rows)
-        self._features, width = actor.features, actor.linear[-1].out_features
+        self._features, width = layers.features, layers.linear[-1].out_features
         self._noise, self._sampled = torch.empty(n_envs, width), zeros(n_envs, width)
         self._noise_array = self._noise.numpy()
         self._sampling = kernels.pointer(self._noise), kernels.pointer(self._sampled)
-        self._set_statistics(advantage_stats)
+        tensors = [advantage_stats.mean_square, advantage_stats.weight]
+        if policy.normalize_observation:
+            (stats,) = policy.observation_normalizer.stats.values()
+            tensors += [stats.mean, stats.var, stats.count]
+            self._memory = stats.memory
+        pointers = [*map(kernels.pointer, tensors)]
+        self._scale, self._moments = pointers[:2], pointers[2:]
+        self._statistics = [tensor.numpy() for tensor in tensors]
+        self.snapshot = KernelSnapshot(kernels, [self.critic, self.actor], self._statistics)
         self._allocate_batch(rows, width)
         self._listeners, self._actor_anchors = Listeners(policy), actor_anchors(policy)
         self._update_anchors = update_anchors(policy, advantage_stats, [self.actor, self.critic])
 
-    def _set_statistics(self, advantage_stats: RunningRootMeanSquare) -> None:
-        """Point to the running statistics."""
-        tensors = [advantage_stats.mean_square, advantage_stats.weight]
-        if self._policy.normalize_observation:
-            (stats,) = self._policy.observation_normalizer.stats.values()
-            tensors += [stats.mean, stats.var, stats.count]
-            self._memory = stats.memory
-        pointers = [*map(self._kernels.pointer, tensors)]
-        self._scale, self._moments = pointers[:2], pointers[2:]
-        self._statistics = [tensor.numpy() for tensor in tensors]
-        networks = [self.critic, self.actor]
-        self.snapshot = KernelSnapshot(self._kernels, networks, self._statistics)
-
     def _allocate_batch(self, rows: int, width: int) -> None:
         """Make arrays for a batch, and the structure that points to them."""
         size, pointer = self._size, self._kernels.pointer
-        self._states = zeros(rows, self._features)
-        self._raw_states = zeros(rows, self._features) if self._moments else self._states
-        self._state_pointers = pointer(self._raw_states), pointer(self._states)
+        states = zeros(rows, self._features)
+        self._raw_states = zeros(rows, self._features) if self._moments else states
+        self._raw, self._states = pointer(self._raw_states), pointer(states)
         self._columns: dict[str, Array] = dict(reward=zeros(size), action=zeros(size, width))
         self._columns["terminated"] = np.zeros(size, bool)
         for name in ("successor", "elapsed_steps", "choice"):
@@ -82,25 +77,22 @@ class KernelLearner:
         self._numbers, names = zeros(3, size), ("value", "target", "advantage")
         columns = self._columns | dict(zip(names, self._numbers, strict=True))
         pointers = {name: pointer(column) for name, column in columns.items()}
-        fields = pointers | dict(size=size, states=self._state_pointers[1])
+        fields = pointers | dict(size=size, states=self._states)
         self._batch: Any = self._kernels.ffi.new("Batch *", fields)  # cffi's have no typed fields
         self._heads: list[Array] = []  # outputs of the actor in the last update
 
     def is_current(self, actor_only: bool = False) -> bool:
-        """Whether the kernels still point to what the policy computes with, and no hook listens.
+        """Whether the kernels still use the objects of the policy, and no hook is registered.
 
-        :param actor_only: ask of what actions are computed with
+        :param actor_only: check only the parts that ``act`` uses
         """
-        return (
-            self._actor_anchors.hold()
-            and self._listeners.are_none(actor_only)
-            and (actor_only or self._update_anchors.hold())
-        )
+        is_same = self._actor_anchors.hold() and (actor_only or self._update_anchors.hold())
+        return is_same and self._listeners.are_none(actor_only)
 
     def _set_states(self, obs: NumpyObs) -> None:
         """Write observations into the batch, normalized as the policy does."""
         assert isinstance(obs, np.ndarray)  # the kernels cover no dicts
-        rows, (raw, states) = len(obs), self._state_pointers
+        rows, raw, states = len(obs), self._raw, self._states
         self._raw_states[:rows] = obs.reshape(rows, -1)
         if self._moments:
             mean, var, _ = self._moments
@@ -113,7 +105,7 @@ class KernelLearner:
         :return: (n_envs, A) or (n_envs,), in the units of ``evaluate_actions``
         """
         self._set_states(obs)
-        policy, actor, states, rows = self._policy, self.actor, self._state_pointers[1], len(obs)
+        policy, actor, states, rows = self._policy, self.actor, self._states, len(obs)
         if self._is_box:
             self._noise.normal_(generator=self._generator)  # as torch.normal
             limits = policy.squash_output, *policy.std_bounds
@@ -140,8 +132,8 @@ class KernelLearner:
         """One update: critic, advantage, actor. The caller restores ``snapshot`` if it fails.
 
         :param rows: B transitions as arrays
-        :param options: of this update
-        :return: its numbers
+        :param options: attributes of ``TDAC``
+        :return: its results
         :raises NotFinite: if a gradient is not finite; its parameters have not moved then
         """
         functions, critic, batch = self._functions, self.critic, self._batch
@@ -160,8 +152,8 @@ class KernelLearner:
         self._set_actor_gradient(scale, options.ent_coef_now)  # (4.22)
         self.actor.step(options.max_grad_norm)  # (4.23)
         if self._moments:
-            raw = self._state_pointers[0]
-            functions.update_moments(raw, self._size, self._features, *self._moments, self._memory)
+            sizes = self._size, self._features
+            functions.update_moments(self._raw, *sizes, *self._moments, self._memory)
         action, reduction = self._action.copy(), options.loss_reduction
         return KernelUpdate(of_critic, numbers, self._heads, action, reduction)
 
@@ -212,7 +204,7 @@ class KernelLearner:
             "output of the actor": self._heads,
         }
         if self._heads and all(np.isfinite(output).all() for output in self._heads):
-            numbers = self._numbers  # torch refuses a distribution of outputs that are not finite
-            update = KernelUpdate(numbers[:2], numbers, self._heads, self._action, "sum")
-            trace["log-density"] = [update.log_prob()]
+            # torch refuses outputs that are not finite
+            distribution = distribution_of(self._heads)
+            trace["log-density"] = [distribution.log_prob(torch.from_numpy(self._action))]
         return trace | {"gradient of the actor": self.actor.gradients}

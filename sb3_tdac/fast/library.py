@@ -37,7 +37,9 @@ class Kernels(NamedTuple):
     functions: Any
 
     def pointer(self, array: Array | Tensor) -> "FFI.CData":
-        """Pointer to the numbers of a contiguous array or tensor; the caller keeps those alive.
+        """Pointer to the numbers of a contiguous array or tensor.
+
+        It keeps an array alive, but not a tensor, and not through a copy of it in a structure.
 
         :param array: of a dtype that has a C type
         """
@@ -63,9 +65,7 @@ def load() -> Kernels | str:
         kernels = _open(library)
     except OSError as error:
         return f"the kernels cannot be loaded ({error}): install sb3_tdac again on this machine"
-    if kernels is None:
-        return f"{library} belongs to another version of sb3_tdac: install sb3_tdac again"
-    return kernels
+    return kernels or f"{library} belongs to another version of sb3_tdac: install sb3_tdac again"
 
 
 def _open(library: Path) -> Kernels | None:

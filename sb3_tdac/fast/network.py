@@ -84,9 +84,7 @@ def state_fits(optimizer: torch.optim.Optimizer) -> bool:
     :param optimizer: of one group of parameters
     :return: True for other optimizers too: their own ``step`` reads their state
     """
-    if not is_plain_adam(optimizer):
-        return True
-    return all(
+    return not is_plain_adam(optimizer) or all(
         tensor.dtype == torch.float32
         and tensor.device.type == "cpu"
         and tensor.is_contiguous()
@@ -130,9 +128,8 @@ class Network:
         """The state of Adam, made as Adam makes it."""
         state: dict[str, Tensor] = self.optimizer.state[parameter]
         if not state:
-            state["step"] = torch.tensor(0.0)
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
+            for name in STATE:
+                state[name] = torch.tensor(0.0) if name == "step" else torch.zeros_like(parameter)
         return state
 
     def _set_parameters(self, kernels: Kernels) -> None:

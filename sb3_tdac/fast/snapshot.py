@@ -20,9 +20,8 @@ class KernelSnapshot:
     def __init__(self, kernels: Kernels, networks: Sequence[Network], statistics: Sequence[Array]):
         self._functions, self._statistics = kernels.functions, statistics
         sizes = [sum(3 * g.size + 1 for g in network.gradients) for network in networks]
-        self._copies = [zeros(size) for size in sizes]
-        pointers = map(kernels.pointer, self._copies)
-        self._networks = [(n.structure, p) for n, p in zip(networks, pointers, strict=True)]
+        copies = [kernels.pointer(zeros(size)) for size in sizes]
+        self._networks = [(n.structure, copy) for n, copy in zip(networks, copies, strict=True)]
         # Adam's state is copied with the parameters
         self._others = StateCopy([], [n.optimizer for n in networks if not n.states])
 

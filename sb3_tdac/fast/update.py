@@ -1,4 +1,4 @@
-"""Computes the numbers for the log that the kernels leave out of an update."""
+"""Computes the numbers of an update that only the log shows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -32,22 +32,25 @@ class KernelUpdate(NamedTuple):
         """Numbers for the log, by the names of ``Update.figures``."""
         critic_value, critic_target = torch.from_numpy(self.critic)
         value, target, advantage = torch.from_numpy(self.actor)
-        figures = dict(value=value, target=target, entropy=self._distribution().entropy())
+        distribution = distribution_of(self.heads)
+        log_prob = distribution.log_prob(torch.from_numpy(self.action))
+        figures = dict(value=value, target=target, entropy=distribution.entropy())
         figures["critic_loss"] = equations.critic_loss(
             critic_value, critic_target, reduction=self.reduction
         )
-        figures["actor_loss"] = equations.actor_loss(self.log_prob(), advantage, self.reduction)
+        figures["actor_loss"] = equations.actor_loss(log_prob, advantage, self.reduction)
         if len(self.heads) == 2:
             figures["std"] = torch.from_numpy(self.heads[1])
         return figures
 
-    def log_prob(self) -> Tensor:
-        """(B,) log-density of the actions."""
-        return self._distribution().log_prob(torch.from_numpy(self.action))
 
-    def _distribution(self) -> DiagGaussian | CategoricalDistribution:
-        heads = [*map(torch.from_numpy, self.heads)]
-        width = heads[0].shape[1]
-        if len(heads) == 2:
-            return DiagGaussian(width).proba_distribution(*heads)
-        return CategoricalDistribution(width).proba_distribution(*heads)
+def distribution_of(heads: Sequence[Array]) -> DiagGaussian | CategoricalDistribution:
+    """The policy in each state.
+
+    :param heads: outputs of the actor, as in ``KernelUpdate``; finite
+    """
+    outputs = [*map(torch.from_numpy, heads)]
+    width = outputs[0].shape[1]
+    if len(outputs) == 2:
+        return DiagGaussian(width).proba_distribution(*outputs)
+    return CategoricalDistribution(width).proba_distribution(*outputs)

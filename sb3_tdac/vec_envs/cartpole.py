@@ -1,11 +1,14 @@
 """Gymnasium's native CartPole, reset in the step that ends an episode."""
 
-from typing import Any
-
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
+
+from sb3_tdac.vec_envs.copies import Array, Flags, Info
+
+#: Entry points of gymnasium's environment, and of the class here.
+CARTPOLE = "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv"
+SAME_STEP_CARTPOLE = "sb3_tdac.vec_envs.cartpole:SameStepCartPole"
 
 
 class SameStepCartPole(CartPoleVectorEnv):
@@ -16,15 +19,7 @@ class SameStepCartPole(CartPoleVectorEnv):
 
     metadata = CartPoleVectorEnv.metadata | {"autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def step(
-        self, action: NDArray[np.integer[Any]]
-    ) -> tuple[
-        NDArray[np.float32],
-        NDArray[np.float32],
-        NDArray[np.bool_],
-        NDArray[np.bool_],
-        dict[str, Any],
-    ]:
+    def step(self, action: Array) -> tuple[Array, Array, Flags, Flags, Info]:
         """Step all environments, and reset each at the end of its episode."""
         obs, reward, terminated, truncated, infos = super().step(action)
         done = self.prev_done
@@ -40,8 +35,3 @@ class SameStepCartPole(CartPoleVectorEnv):
             obs[done] = first.T
             infos = {"final_obs": last, "_final_obs": done}
         return obs, reward, terminated, truncated, infos
-
-
-EXACT_ENTRY_POINTS: dict[object, Any] = {
-    "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv": SameStepCartPole
-}

@@ -1,5 +1,6 @@
 """Copies of observations and infos, which an environment cannot change later."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Flags = NDArray[np.bool_]
 Obs = Array | dict[str, Array]
 Info = dict[str, Any]
 IMMUTABLE = (float, int, str, type(None), np.number, np.bool_)
@@ -20,11 +22,11 @@ def own_info(info: Info) -> Info:
     }
 
 
-def own_obs(obs: Obs) -> Obs:
-    """Copy of the observations of all environments, an array or a dict of arrays."""
+def map_arrays(function: Callable[[Array], Array], obs: Obs) -> Obs:
+    """Apply a function to an array, or to each array of a dict."""
     if isinstance(obs, dict):
-        return {key: np.array(rows) for key, rows in obs.items()}
-    return np.array(obs)
+        return {key: function(rows) for key, rows in obs.items()}
+    return function(obs)
 
 
 def leaves(obs: Obs) -> list[Array]:
@@ -34,7 +36,4 @@ def leaves(obs: Obs) -> list[Array]:
 
 def own_row(obs: Obs, i: int) -> Obs:
     """Copy of the observation of environment i."""
-    if isinstance(obs, dict):
-        return {key: rows[i].copy() for key, rows in obs.items()}
-    row: Array = obs[i].copy()
-    return row
+    return map_arrays(lambda rows: rows[i].copy(), obs)

@@ -1,8 +1,6 @@
 """EnvPool's environments in C++ for any algorithm of SB3: ``pip install "sb3_tdac[envpool]"``."""
 
-import importlib
 import warnings
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,8 +8,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.wrappers.vector import DictInfoToList
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
-from sb3_tdac.vec_envs.copies import Array, Info, Obs
-from sb3_tdac.vec_envs.gymnasium import Flags, GymnasiumVecEnv
+from sb3_tdac.vec_envs.copies import Array, Flags, Info, Obs
+from sb3_tdac.vec_envs.gymnasium import GymnasiumVecEnv
 
 BOOKKEEPING = ("env_id", "players", "elapsed_step")  # EnvPool adds them to each info
 NO_LIMIT = 2**31 - 1
@@ -52,15 +50,14 @@ class MaskedPool(VectorWrapper):  # in gymnasium 1.1 it is not generic
         """
         obs, infos = self.env.reset(options=options)
         infos = {key: value for key, value in infos.items() if key not in BOOKKEEPING}
-        if options is None:
-            self._obs = obs
-            return obs, infos
-        mask = options["reset_mask"]
-        self._obs = _filled(mask, obs, self._obs)
-        for key, rows in list(infos.items()):
-            infos[key] = _filled(mask, rows, np.zeros((len(mask), *rows.shape[1:]), rows.dtype))
-            infos[f"_{key}"] = mask
-        return self._obs, infos
+        if options is not None:
+            mask = options["reset_mask"]
+            obs = _filled(mask, obs, self._obs)
+            for key, rows in list(infos.items()):
+                infos[key] = _filled(mask, rows, np.zeros((len(mask), *rows.shape[1:]), rows.dtype))
+                infos[f"_{key}"] = mask
+        self._obs = obs
+        return obs, infos
 
     def render(self) -> tuple[Any, ...] | None:
         """One frame of each environment, or None without a ``render_mode``."""
@@ -95,7 +92,13 @@ class EnvPoolVecEnv(GymnasiumVecEnv):
         super().__init__(self._build([first + i for i in range(n_envs)]))
 
     def _build(self, seeds: list[int]) -> MaskedPool:
-        envpool = _import_envpool()
+        try:
+            import envpool
+        except ImportError as error:
+            raise ImportError(
+                "EnvPoolVecEnv needs EnvPool and Python 3.11 or newer: "
+                'pip install "sb3_tdac[envpool]"'
+            ) from error
         with warnings.catch_warnings():  # about float64 bounds of float32 spaces
             warnings.filterwarnings("ignore", message=".*precision lowered by casting")
             kwargs = {**self._kwargs, "seed": [seed % NO_LIMIT for seed in seeds]}
@@ -127,12 +130,3 @@ def _filled(mask: Flags, rows: Any, all_rows: Any) -> Any:
     filled = all_rows.copy()
     filled[mask] = rows
     return filled
-
-
-def _import_envpool() -> ModuleType:
-    try:
-        return importlib.import_module("envpool")
-    except ImportError as error:
-        raise ImportError(
-            'EnvPoolVecEnv needs EnvPool and Python 3.11 or newer: pip install "sb3_tdac[envpool]"'
-        ) from error

@@ -17,10 +17,8 @@ from stable_baselines3.common.preprocessing import check_for_nested_spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from sb3_tdac.vec_envs.cartpole import EXACT_ENTRY_POINTS
-from sb3_tdac.vec_envs.copies import Array, Info, Obs, leaves, own_info, own_obs, own_row
-
-Flags = NDArray[np.bool_]
+from sb3_tdac.vec_envs.cartpole import CARTPOLE, SAME_STEP_CARTPOLE
+from sb3_tdac.vec_envs.copies import Array, Flags, Info, Obs, leaves, map_arrays, own_info, own_row
 
 
 class GymnasiumVecEnv(VecEnv):
@@ -72,8 +70,8 @@ class GymnasiumVecEnv(VecEnv):
                 f"env_id must have a native vector environment, {env_id!r} has none: "
                 "use make_vec_env(env_id, vec_env_cls=LeanDummyVecEnv)"
             )
-        exact = EXACT_ENTRY_POINTS.get(spec.vector_entry_point)
-        spec.vector_entry_point = exact or spec.vector_entry_point
+        if spec.vector_entry_point == CARTPOLE:
+            spec.vector_entry_point = SAME_STEP_CARTPOLE
         env = cls(gym.make_vec(spec, n_envs, "vector_entry_point", **kwargs))
         if seed is not None:
             env.seed(seed)
@@ -86,7 +84,7 @@ class GymnasiumVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Step all environments, and reset each at the end of its episode."""
         obs, rewards, terminated, truncated, infos = self.env.step(self._actions)
-        obs, dones = own_obs(obs), np.logical_or(terminated, truncated)
+        obs, dones = map_arrays(np.array, obs), np.logical_or(terminated, truncated)
         infos = [own_info(info) if info else info for info in infos]
         self._returns += rewards
         self._lengths += 1
@@ -155,7 +153,7 @@ class GymnasiumVecEnv(VecEnv):
         self._reset_options()
         self._returns[:] = 0.0
         self._lengths[:] = 0
-        return own_obs(obs)
+        return map_arrays(np.array, obs)
 
     def close(self) -> None:
         """Close all environments."""
@@ -180,8 +178,7 @@ class GymnasiumVecEnv(VecEnv):
 
         :raises ValueError: if ``indices`` does not name all
         """
-        self._require_all(indices)
-        parts = self._parts()
+        parts = self._parts(indices)
         if parts is None:
             setattr(self.env.unwrapped, attr_name, value)
         else:
@@ -195,8 +192,7 @@ class GymnasiumVecEnv(VecEnv):
         :raises AttributeError: if the environment is native: it has no single environments
         :raises ValueError: if ``indices`` does not name all
         """
-        self._require_all(indices)
-        parts = self._parts()
+        parts = self._parts(indices)
         if parts is None:
             raise AttributeError(
                 f"{self.env.unwrapped} has no method {method_name!r} of each environment: "
@@ -209,21 +205,17 @@ class GymnasiumVecEnv(VecEnv):
     ) -> list[bool]:
         """Whether each has the wrapper; True for ``Monitor``: this class has its statistics."""
         envs = getattr(self.env.unwrapped, "envs", [None] * self.num_envs)
-        return [
-            wrapper_class is Monitor or (envs[i] is not None and is_wrapped(envs[i], wrapper_class))
-            for i in self._get_indices(indices)
-        ]
+        kind, chosen = wrapper_class, self._get_indices(indices)
+        return [kind is Monitor or is_wrapped(envs[i], kind) for i in chosen]
 
-    def _parts(self) -> SyncVectorEnv | AsyncVectorEnv | None:
-        """The vector environment if it consists of single environments."""
-        base = self.env.unwrapped
-        return base if isinstance(base, SyncVectorEnv | AsyncVectorEnv) else None
-
-    def _require_all(self, indices: VecEnvIndices) -> None:
+    def _parts(self, indices: VecEnvIndices = None) -> SyncVectorEnv | AsyncVectorEnv | None:
+        """The vector environment if it consists of single environments; refuse to pick some."""
         if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
             raise ValueError(
                 f"indices must be None, got {indices}: a gymnasium vector environment calls all"
             )
+        base = self.env.unwrapped
+        return base if isinstance(base, SyncVectorEnv | AsyncVectorEnv) else None
 
 
 def _autoreset_mode(env: object) -> AutoresetMode:

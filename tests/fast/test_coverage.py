@@ -91,6 +91,10 @@ NOT_COVERED: dict[str, tuple[Callable[[], TDACPolicy], str]] = {
         "not Linear, or has no bias",
     ),
     "wrong shape": (changed(lambda p: setattr(p, "value_net", nn.Linear(9, 1))), "do not fit"),
+    "one bias twice": (
+        changed(lambda p: setattr(hidden(p)[2], "bias", hidden(p)[0].bias)),
+        "layers share a parameter",
+    ),
     "one layer twice": (changed(lambda p: hidden(p).__setitem__(2, p.action_net)), "do not fit"),
     "dtype": (changed(lambda p: p.double()), "not float32 on a CPU"),
     "frozen": (changed(lambda p: p.value_net.requires_grad_(False)), "a parameter is frozen"),
