@@ -49,7 +49,7 @@ def main() -> None:
         "MlpPolicy", "Pendulum-v1", ALPHA, n_steps=4, gamma=GAMMA, seed=0, **settings
     )
     model.learn(4)
-    batch = model.rollout_buffer.get(model.device)
+    batch = model.rollout_buffer.rows().to(model.device)
     policy = copy.deepcopy(model.policy)
 
     def values() -> tuple[Tensor, Tensor]:

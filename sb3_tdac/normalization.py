@@ -104,8 +104,8 @@ class RunningMeanStd(nn.Module):
 class RunningRootMeanSquare(nn.Module):
     """Root of an exponential moving average of squares, for the advantage.
 
-    The average forgets with a factor 0.99 an update, and is corrected for its start at zero as Adam
-    corrects its own (Kingma and Ba, 2015).
+    The average decays by 0.99 an update, and is corrected for its start at zero as in Adam (Kingma
+    and Ba, 2015).
     """
 
     mean_square: Tensor
@@ -118,26 +118,15 @@ class RunningRootMeanSquare(nn.Module):
 
     @torch.no_grad()
     def scale(self, rows: Tensor) -> Tensor:
-        """Take a batch into account and divide it by the root mean square.
+        """Update the mean square with a batch, and divide the batch by its root.
 
         :param rows: (B,)
         :return: (B,)
         """
-        scaled: Tensor = update_root_mean_square(self.mean_square, self.weight, rows)
-        return scaled
-
-
-def update_root_mean_square(mean_square: Any, weight: Any, rows: Any) -> Any:
-    """Update a running mean square in place, and divide the rows by its root.
-
-    :param mean_square: () array or tensor
-    :param weight: (), of the same kind, as the rows
-    :param rows: (B,)
-    :return: (B,)
-    """
-    mean_square[...] = mean_square + (1 - DECAY) * ((rows**2).sum() / len(rows) - mean_square)
-    weight[...] = weight + (1 - DECAY) * (1 - weight)
-    return rows / ((mean_square / weight) ** 0.5 + EPSILON)
+        mean_square, weight = self.mean_square, self.weight
+        mean_square += (1 - DECAY) * ((rows**2).sum() / len(rows) - mean_square)
+        weight += (1 - DECAY) * (1 - weight)
+        return rows / ((mean_square / weight) ** 0.5 + EPSILON)
 
 
 class ObservationNormalizer(nn.Module):

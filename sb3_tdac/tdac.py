@@ -17,7 +17,7 @@ from sb3_tdac.aliases import Array, Kwargs, NumpyObs
 from sb3_tdac.diagnostics.not_finite import check_actions, check_parameters
 from sb3_tdac.diagnostics.rollout_watch import RolloutWatch
 from sb3_tdac.diagnostics.snapshot import AutogradSnapshot
-from sb3_tdac.diagnostics.transaction import Transaction
+from sb3_tdac.diagnostics.transaction import Snapshot, Transaction
 from sb3_tdac.learner import AutogradLearner, Learner, Options, Update
 from sb3_tdac.normalization import RunningMeanStd, RunningRootMeanSquare
 from sb3_tdac.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TDACPolicy
@@ -337,23 +337,18 @@ class TDAC(TwoOptimizerAlgorithm):
 
     def _choose_learner(self) -> Learner:
         """Choose the compiled kernels if they compute the same as autograd for this policy."""
-        kernels = self._kernel_learner()
-        if not isinstance(kernels, str):
-            self._say("the fast path (compiled kernels)")
-            undo = kernels.snapshot, kernels.trace
-            self._transaction = Transaction(*undo, self.policy, self._location)
-            return kernels
-        self._say(f"the general path: {kernels}")
-        stats, generator = self.advantage_stats, self.generator
-        learner = AutogradLearner(self.policy, stats, generator, self.device)
-        snapshot = AutogradSnapshot(learner)
-        self._transaction = Transaction(snapshot, snapshot.trace, self.policy, self._location)
-        return learner
-
-    def _say(self, path: str) -> None:
+        found = self._kernel_learner()
+        if isinstance(found, str):
+            path, stats = f"the general path: {found}", self.advantage_stats
+            autograd = AutogradLearner(self.policy, stats, self.generator, self.device)
+            learner: tuple[Learner, Snapshot] = autograd, AutogradSnapshot(autograd)
+        else:
+            path, learner = "the fast path (compiled kernels)", (found, found.snapshot)
+        self._transaction = Transaction(learner[1], self.policy, self._location)
         if self.verbose >= 1 and path != self._path:
             print(f"Computing on {path}")
         self._path = path
+        return learner[0]
 
     def _kernel_learner(self) -> "KernelLearner | str":
         """The learner with compiled kernels, or the reason why it cannot be used."""

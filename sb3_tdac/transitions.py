@@ -165,14 +165,6 @@ class TransitionBuffer:
             elapsed_steps=self.elapsed_steps.reshape(-1),
         )
 
-    def get(self, device: torch.device) -> Transitions:
-        """The rollout as one batch of tensors.
-
-        :param device: device of the tensors
-        :return: B = n_steps * n_envs transitions
-        """
-        return self.rows().to(device)
-
     def _states(self) -> NumpyObs:
         """All states of the rollout in rows, those of the time limits last."""
         last = [observation for _, observation in self.time_limits]

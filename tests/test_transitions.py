@@ -36,7 +36,7 @@ def rollout(observation_space: spaces.Space[Any] = BOX, wrap: Any = lambda obs: 
             wrap(states[t]), actions, rewards, np.array(dones[t]), infos[t], np.array(elapsed[t])
         )
     buffer.finish(wrap(states[3]))
-    return buffer.get(CPU)
+    return buffer.rows().to(CPU)
 
 
 def test_rows_are_steps_first_then_environments() -> None:
@@ -78,7 +78,7 @@ def test_a_second_rollout_forgets_the_first() -> None:
         buffer.reset()
         buffer.add(np.zeros((1, 1)), np.zeros((1, 2)), np.zeros(1), np.array([done]), [info], [0])
         buffer.finish(np.ones((1, 1)))
-    batch = buffer.get(CPU)
+    batch = buffer.rows().to(CPU)
     assert batch.states.flatten().tolist() == [0.0, 1.0]
     assert batch.successor.tolist() == [1]
 
@@ -100,4 +100,4 @@ def test_actions_have_the_form_that_the_density_takes(
     action = np.array([given], space.dtype)
     buffer.add(np.zeros((1, 1)), action, np.zeros(1), np.array([False]), [{}], [0])
     buffer.finish(np.ones((1, 1)))
-    torch.testing.assert_close(buffer.get(CPU).action, expected[None], rtol=0, atol=0)
+    torch.testing.assert_close(buffer.rows().to(CPU).action, expected[None], rtol=0, atol=0)

@@ -23,11 +23,6 @@ class Location:
     rollout_elapsed_steps: Array
 
     @property
-    def n_envs(self) -> int:
-        """Number of environments."""
-        return len(self.elapsed_steps)
-
-    @property
     def updates(self) -> str:
         """Number of updates so far, like ``"7 updates"``."""
         return f"{self.n_updates} update{'' if self.n_updates == 1 else 's'}"
@@ -45,7 +40,7 @@ class Location:
         :param steps_ago: number of steps since then; -1: the step is not counted yet
         """
         moment = f"step {step} of its episode" if step else "a reset"
-        time_step = self.num_timesteps - steps_ago * self.n_envs
+        time_step = self.num_timesteps - steps_ago * len(self.elapsed_steps)
         return f"environment {env} at {moment} (time step {time_step}, after {self.updates})"
 
     def last_observation(self, env: int) -> str:
@@ -60,7 +55,7 @@ class Location:
 
         :param row: its row among the B = n_steps * n_envs transitions
         """
-        step, env = divmod(row, self.n_envs)
+        step, env = divmod(row, len(self.elapsed_steps))
         elapsed = int(self.rollout_elapsed_steps[step, env]) + 1
         return self.at(env, elapsed, steps_ago=len(self.rollout_elapsed_steps) - 1 - step)
 

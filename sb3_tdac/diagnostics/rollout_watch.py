@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from sb3_tdac.aliases import Array, Info, NumpyObs, Space
 from sb3_tdac.diagnostics.environment_errors import explain
@@ -27,7 +27,8 @@ class RolloutWatch:
 
     def __init__(self, env: VecEnv, space: Space, locate: Callable[[], Location]):
         self.env, self._space, self._locate = env, space, locate
-        self._raw, self._shape = RawValues(env), (env.num_envs,)
+        self._shape, normalizer = (env.num_envs,), unwrap_vec_normalize(env)
+        self._raw = RawValues(normalizer) if normalizer is not None else None
 
     @contextmanager
     def resetting(self) -> Iterator[None]:
@@ -44,7 +45,7 @@ class RolloutWatch:
         :param is_reset: it is new, from a reset
         :raises ValueError: naming environment and step
         """
-        bad = self._raw.bad_observation() if is_reset else None
+        bad = self._raw.bad_observation() if self._raw and is_reset else None
         bad = bad or bad_observation(obs, self._space, self.env.num_envs)
         if bad is not None:
             self._stop(bad[1], self._locate().last_observation(bad[0]))
@@ -64,7 +65,7 @@ class RolloutWatch:
             obs, rewards, dones, infos = self.env.step(actions)
         except Exception as error:
             explain(error, self.env, self._locate())
-        if self._raw.normalizer is not None:
+        if self._raw is not None:
             self._check(self._raw.bad_observation(), dones)
             self._check(self._raw.bad_reward())
         if not self._has_usual_types(rewards, dones, infos):
@@ -115,7 +116,8 @@ class RolloutWatch:
         self._stop(fault, location.next_step(env) if env >= 0 else location.whole_step())
 
     def _stop(self, fault: str, where: str) -> NoReturn:
-        self._raw.restore()
+        if self._raw is not None:
+            self._raw.restore()
         raise ValueError(
             f"{fault} in {where}: fix the environment (a None in an observation becomes NaN), or "
             f"clip or skip such steps there. {self._locate().model_state}"

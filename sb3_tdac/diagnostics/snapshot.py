@@ -87,11 +87,8 @@ class AutogradSnapshot(StateCopy):
         Parameters come first: a gradient that is not finite moves none of them, so they are the
         cause of everything that comes after.
         """
-        now, policy = self._learner.latest, self._learner.policy
-        critic, actor = (
-            optimizer.param_groups[0]["params"]
-            for optimizer in (policy.critic_optimizer, policy.optimizer)
-        )
+        now = self._learner.latest
+        critic, actor = (optimizer.param_groups[0]["params"] for optimizer in self.optimizers)
         return {
             "parameter of the critic": critic,
             "parameter of the actor": actor,

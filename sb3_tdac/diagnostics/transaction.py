@@ -10,6 +10,9 @@ from sb3_tdac.aliases import Array
 from sb3_tdac.diagnostics.location import Location
 from sb3_tdac.diagnostics.not_finite import REMEDY, NotFinite, check_parameters, first_not_finite
 
+#: Quantities of an update by name, in the order in which they were computed.
+Trace = Mapping[str, Sequence[Tensor | Array]]
+
 
 class Snapshot(Protocol):
     """A copy of everything that an update changes."""
@@ -23,29 +26,20 @@ class Snapshot(Protocol):
     def is_finite(self) -> bool:
         """Whether the update left finite numbers only."""
 
-
-#: Quantities of the last update by name, in the order in which they were computed.
-Trace = Mapping[str, Sequence[Tensor | Array]]
+    def trace(self) -> Trace:
+        """The quantities of the last update, even if it failed."""
 
 
 class Transaction:
     """Rolls back a failed update and names its first quantity that is not finite.
 
     :param snapshot: of the model
-    :param trace: returns what the last update computed, even if it failed
     :param policy: actor and critic
     :param locate: returns the moment of the training; called only for a message
     """
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        trace: Callable[[], Trace],
-        policy: nn.Module,
-        locate: Callable[[], Location],
-    ):
-        self._snapshot, self._trace = snapshot, trace
-        self._policy, self._locate = policy, locate
+    def __init__(self, snapshot: Snapshot, policy: nn.Module, locate: Callable[[], Location]):
+        self._snapshot, self._policy, self._locate = snapshot, policy, locate
 
     def __enter__(self) -> None:
         self._snapshot.take()
@@ -61,7 +55,7 @@ class Transaction:
             return
         first = None
         if isinstance(error, Exception | None):  # Ctrl-C keeps its type
-            found = first_not_finite(self._trace())
+            found = first_not_finite(self._snapshot.trace())
             known = error if isinstance(error, NotFinite) else None
             first = found or known or (NotFinite("parameter") if error is None else None)
         self._snapshot.restore()

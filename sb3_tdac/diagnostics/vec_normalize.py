@@ -2,7 +2,7 @@
 
 import numpy as np
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_tdac.diagnostics.numbers import bad_observation, bad_rewards, why
 
@@ -12,15 +12,14 @@ class RawValues:
 
     It remembers the statistics as they are when it is made.
 
-    :param env: environments, with or without a ``VecNormalize``
+    :param normalizer: around the environments
     """
 
-    def __init__(self, env: VecEnv):
-        self.normalizer = unwrap_vec_normalize(env)
-        names = () if self.normalizer is None else ("obs_rms", "ret_rms")
-        found = [getattr(self.normalizer, name, None) for name in names]  # norm_obs=False: none
+    def __init__(self, normalizer: VecNormalize):
+        self._normalizer = normalizer
+        found = [getattr(normalizer, name, None) for name in ("obs_rms", "ret_rms")]
         each = [rms for one in found for rms in (one.values() if isinstance(one, dict) else [one])]
-        # an update makes new arrays, so that the old ones need no copy
+        # an update makes new arrays, so that the old ones need no copy; norm_obs=False: no obs_rms
         self._kept: list[tuple[RunningMeanStd, dict[str, object]]] = [
             (rms, dict(vars(rms))) for rms in each if rms is not None
         ]
@@ -32,14 +31,10 @@ class RawValues:
 
     def bad_observation(self) -> tuple[int, str] | None:
         """Environment and fault of the first bad raw observation of the last step or reset."""
-        if self.normalizer is None:
-            return None
-        space = self.normalizer.venv.observation_space
-        return bad_observation(self.normalizer.old_obs, space, self.normalizer.num_envs)
+        space, n_envs = self._normalizer.venv.observation_space, self._normalizer.num_envs
+        return bad_observation(self._normalizer.old_obs, space, n_envs)
 
     def bad_reward(self) -> tuple[int, str] | None:
         """Environment and fault of the first bad raw reward of the last step."""
-        if self.normalizer is None:
-            return None
-        rewards = np.asarray(self.normalizer.old_reward, np.float64)
+        rewards = np.asarray(self._normalizer.old_reward, np.float64)
         return next(((env, "reward" + why(rewards[env])) for env in bad_rewards(rewards)), None)

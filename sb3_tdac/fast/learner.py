@@ -58,7 +58,8 @@ class KernelLearner:
         pointers = [*map(kernels.pointer, tensors)]
         self._scale, self._moments = pointers[:2], pointers[2:]
         self._statistics = [tensor.numpy() for tensor in tensors]
-        self.snapshot = KernelSnapshot(kernels, [self.critic, self.actor], self._statistics)
+        networks = [self.critic, self.actor]
+        self.snapshot = KernelSnapshot(kernels, networks, self._statistics, self.trace)
         self._allocate_batch(rows, width)
         self._listeners, self._actor_anchors = Listeners(policy), actor_anchors(policy)
         self._update_anchors = update_anchors(policy, advantage_stats, [self.actor, self.critic])

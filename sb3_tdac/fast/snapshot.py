@@ -1,10 +1,11 @@
 """Copies everything that an update by kernels changes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sb3_tdac.aliases import Array
 from sb3_tdac.diagnostics.snapshot import StateCopy
+from sb3_tdac.diagnostics.transaction import Trace
 from sb3_tdac.fast.library import Kernels, zeros
 from sb3_tdac.fast.network import Network
 
@@ -15,10 +16,17 @@ class KernelSnapshot:
     :param kernels: the library
     :param networks: actor and critic, with their optimizers
     :param statistics: running statistics, the mean square of the advantage first
+    :param trace: returns the quantities of the last update
     """
 
-    def __init__(self, kernels: Kernels, networks: Sequence[Network], statistics: Sequence[Array]):
-        self._functions, self._statistics = kernels.functions, statistics
+    def __init__(
+        self,
+        kernels: Kernels,
+        networks: Sequence[Network],
+        statistics: Sequence[Array],
+        trace: Callable[[], Trace],
+    ):
+        self._functions, self._statistics, self.trace = kernels.functions, statistics, trace
         sizes = [sum(3 * g.size + 1 for g in network.gradients) for network in networks]
         copies = [kernels.pointer(zeros(size)) for size in sizes]
         self._networks = [(n.structure, copy) for n, copy in zip(networks, copies, strict=True)]

@@ -25,7 +25,7 @@ class Recorder(BaseCallback):
         return self.n_calls != self.stop
 
     def _on_rollout_end(self) -> None:
-        self.batches.append(self.model.rollout_buffer.get(self.model.device))
+        self.batches.append(self.model.rollout_buffer.rows().to(self.model.device))
 
 
 class Rows(KVWriter):
