@@ -80,9 +80,10 @@ class CompileKernels(BuildHookInterface):  # type: ignore[type-arg]
     def _compile(self, compiler: list[str]) -> str | None:
         """Write the library and its checksum; return the reason if that fails."""
         folder = Path(self.root, FOLDER)
-        checksum = zlib.crc32((folder / "kernels.h").read_bytes())
+        sources = sorted(folder.glob("*.[ch]"))
+        checksum = zlib.crc32(b"".join(path.read_bytes() for path in sources))
         new = folder / f"libkernels.{os.getpid()}"  # a process may have the old one loaded
-        command = [*compiler, *FLAGS, f"-DHEADER_CHECKSUM={checksum}", folder / "kernels.c"]
+        command = [*compiler, *FLAGS, f"-DSOURCE_CHECKSUM={checksum}", folder / "kernels.c"]
         if subprocess.run([*command, "-o", new, "-lm"]).returncode:
             return "compiling the kernels failed"
         Path(self.root, CHECKSUM).write_text(hashlib.sha256(new.read_bytes()).hexdigest())

@@ -14,8 +14,8 @@ class CheckpointCallback(callbacks.CheckpointCallback):
     """SB3's callback that saves between two rollouts, and warns if a file cannot be written.
 
     SB3's own callback saves in the middle of a rollout: a resumed training then lacks the steps
-    before. This one waits for the end of the update. Normalization statistics are written before
-    the model: where there is a model, its statistics are complete.
+    before. This one waits for the end of the update. ``VecNormalize`` is saved before the
+    model: every model file has its statistics.
 
     :param save_freq: calls of ``env.step()`` between two checkpoints
     :param args: SB3's other arguments, from ``save_path`` on
@@ -32,7 +32,7 @@ class CheckpointCallback(callbacks.CheckpointCallback):
 
     def _on_step(self) -> bool:
         self._is_due |= self.n_calls % self.save_freq == 0
-        if self.parent is not None:  # an event's callback is not told of rollouts
+        if self.parent is not None:  # ``EventCallback`` does not forward rollout events
             self._on_rollout_start()
         return True
 
@@ -55,4 +55,4 @@ class CheckpointCallback(callbacks.CheckpointCallback):
             if self.verbose >= 2:
                 print(f"Saving model checkpoint to {self._checkpoint_path(extension='zip')}")
         except OSError as error:
-            warnings.warn(f"no checkpoint, and training goes on: {error}", stacklevel=2)
+            warnings.warn(f"checkpoint not saved, and training goes on: {error}", stacklevel=2)

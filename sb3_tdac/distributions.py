@@ -28,9 +28,8 @@ class DiagGaussian(Distribution):
     def proba_distribution_net(self, latent_dim: int, std_init: float) -> nn.Module:
         """Create the layer of the std before softplus; the mean has SB3's ``action_net``.
 
-        It starts at zero weights, so that the untrained std is the same in every state. The
-        random generator stays as it was: a seed gives the other layers the weights that it
-        gives A2C's.
+        It starts at zero weights: the untrained std is the same in every state. The random
+        generator stays as it was: with the same seed the other layers get the weights of A2C's.
 
         :param latent_dim: width of the actor's last hidden layer
         :param std_init: untrained std

@@ -58,7 +58,7 @@ class Learner(Protocol):
         """Draw an action for each environment.
 
         :param obs: (n_envs, *observation shape), finite
-        :return: (n_envs, A) or (n_envs,), in the units of ``evaluate_actions``
+        :return: (n_envs, A) or (n_envs,), in policy units
         """
 
     def update(self, rows: TransitionRows, options: Options) -> Update:
@@ -137,7 +137,7 @@ class AutogradLearner:
         r"""Draw an action $u \sim \pi_\theta(\cdot | x)$ for each environment.
 
         :param obs: (n_envs, *observation shape)
-        :return: (n_envs, A) or (n_envs,), in the units of ``evaluate_actions``
+        :return: (n_envs, A) or (n_envs,), in policy units
         """
         with torch.inference_mode():
             actions = self.policy.sample(obs_as_tensor(obs, self.device), self.generator)

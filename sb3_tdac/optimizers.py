@@ -14,8 +14,8 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """Build an optimizer without importing torch's compiler.
 
-    ``add_param_group`` has a decorator that imports it at the first call, which takes longer than
-    TDAC needs for Pendulum-v1. Where nothing is compiled it does nothing else.
+    A decorator of ``add_param_group`` imports it at the first call, which takes longer than TDAC
+    needs for Pendulum-v1. Code that is not compiled does not need the decorator.
 
     :param optimizer_class: class of the optimizer
     :param parameters: what it steps
@@ -27,7 +27,7 @@ def make_optimizer(
         return optimizer_class(parameters, **kwargs)
     optimizer = optimizer_class.__new__(optimizer_class)
     vars(optimizer)["add_param_group"] = partial(inspect.unwrap(add_param_group), optimizer)
-    # by hand, with the instance at hand: the constructor calls its add_param_group
+    # the constructor calls add_param_group, which this instance has without the decorator
     optimizer.__init__(parameters, **kwargs)  # type: ignore[misc]
     del vars(optimizer)["add_param_group"]
     return optimizer
@@ -36,7 +36,8 @@ def make_optimizer(
 def default_optimizer_kwargs(optimizer_class: type[torch.optim.Optimizer]) -> dict[str, Any]:
     """TDAC's arguments of Adam (no momentum) and of RMSprop (A2C's).
 
-    Adam without momentum is RMSprop with a corrected start. Both update all parameters at once.
+    Adam without momentum is RMSprop with a corrected start. ``fused`` and ``foreach`` update all
+    parameters at once.
     """
     if optimizer_class is torch.optim.Adam:
         return {"betas": (0.0, 0.999), "eps": 1e-5, "fused": True}

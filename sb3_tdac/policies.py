@@ -25,10 +25,11 @@ from sb3_tdac.validation import check_bool, check_extractor, check_std
 class TDACPolicy(ActorCriticPolicy):
     """The actor mu(x), sigma(x) of (4.24) and the critic V(x), SB3's networks with two optimizers.
 
-    For a ``Box`` the actor gives a mean and a std for each state. With ``scale_actions`` and a
-    bounded ``Box``, both live in units of half the action range around its middle and the mean goes
-    through tanh; otherwise in raw units with a linear mean. ``predict`` and ``unscale_action`` turn
-    an action into what the environment gets. Other spaces have SB3's own distributions.
+    For a ``Box`` the actor gives a mean and a std for each state, in *policy units*: with
+    ``scale_actions`` and a bounded ``Box``, -1 and 1 are the bounds of the action and the mean goes
+    through tanh; otherwise these are the environment's units and the mean is linear. Actions of
+    ``predict`` and ``unscale_action`` are in the environment's units. Other spaces have SB3's own
+    distributions.
 
     :param observation_space: space of one observation
     :param action_space: space of one action
@@ -99,7 +100,7 @@ class TDACPolicy(ActorCriticPolicy):
             features_extractor_kwargs=dict(features_extractor_kwargs or {}),
             share_features_extractor=share_features_extractor,
             normalize_images=normalize_images,
-            # no class, but SB3 only calls it
+            # a partial in the place of a class: SB3 only calls it
             optimizer_class=partial(make_optimizer, optimizer_class),  # type: ignore[arg-type]
             optimizer_kwargs=optimizer_kwargs,
         )
@@ -121,7 +122,7 @@ class TDACPolicy(ActorCriticPolicy):
         self.std_net = action_dist.proba_distribution_net(
             self.mlp_extractor.latent_dim_pi, self.std_init
         )
-        # with an axis for the environments: numpy is quicker when shapes need no broadcasting
+        # with an axis for the environments, as the actions have
         self._low, self._high = action_space.low[None], action_space.high[None]
         with np.errstate(over="ignore", invalid="ignore"):  # bounds may be the largest floats
             self.half_range = 0.5 * (self._high - self._low)
@@ -171,7 +172,7 @@ class TDACPolicy(ActorCriticPolicy):
         r"""$\pi_\theta(\cdot | x)$.
 
         :param obs: B observations
-        :return: distribution of B actions, in the units of ``evaluate_actions``
+        :return: distribution of B actions, in policy units
         """
         latent = self._actor_latent(obs)
         if not isinstance(self.action_space, spaces.Box):
@@ -182,12 +183,12 @@ class TDACPolicy(ActorCriticPolicy):
     def sample(self, obs: PyTorchObs, generator: torch.Generator | None = None) -> Tensor:
         r"""Draw actions from $\pi_\theta(\cdot | x)$, as ``get_distribution(obs).sample()`` does.
 
-        For a ``Box`` and a ``Discrete`` without a distribution, which costs more than the draw.
+        It builds no distribution, because that takes longer than the draw.
 
         :param obs: B observations
-        :param generator: what to draw from; ``None``: torch's global one, from which a subclass
-            with a ``get_distribution`` of its own draws in any case
-        :return: (B, A) or (B,), in the units of ``evaluate_actions``
+        :param generator: random generator; ``None``: torch's global one, which a subclass with its
+            own ``get_distribution`` uses in any case
+        :return: (B, A) or (B,), in policy units
         """
         if type(self).get_distribution is not TDACPolicy.get_distribution:
             return self.get_distribution(obs).sample()
@@ -240,7 +241,7 @@ class TDACPolicy(ActorCriticPolicy):
 
         :param obs: B observations
         :param deterministic: take the most likely action
-        :return: (B, *action shape) in the units of ``evaluate_actions``, (B, 1), (B,)
+        :return: (B, *action shape) in policy units, (B, 1), (B,)
         """
         distribution = self.get_distribution(obs)
         actions = distribution.get_actions(deterministic)
@@ -338,7 +339,7 @@ class TDACMultiInputPolicy(TDACPolicy):
 
 
 MlpPolicy, CnnPolicy, MultiInputPolicy = TDACPolicy, TDACCnnPolicy, TDACMultiInputPolicy
-#: Layers that do the same in training and evaluation.
+#: Layers without a difference between training and evaluation.
 MODELESS = (
     *(nn.Linear, nn.Conv2d, nn.Tanh, nn.ReLU, nn.ELU, nn.Flatten, nn.Sequential, nn.ModuleDict),
     *(torch_layers.FlattenExtractor, torch_layers.NatureCNN),

@@ -29,7 +29,7 @@ from sb3_tdac.schedules import CheckedSchedule, ScheduleArgument
 from sb3_tdac.transitions import TransitionBuffer
 from sb3_tdac.validation import check_bool, check_integer, check_real, check_reset_obs, check_spaces
 
-#: Held while a model is seeded and built, which draws from torch's global generator.
+#: Lock: models are seeded and built one at a time, from torch's global generator.
 SEEDING = threading.RLock()
 
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound="TwoOptimizerAlgorithm")
@@ -80,11 +80,11 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
 
     @contextmanager
     def _seeded(self, seed: int | None) -> Iterator[None]:
-        """Seed as SB3 does, build the networks inside, then leave torch's global generator.
+        """Seed, run the body, which builds the networks, then give the model its own generator.
 
-        The model gets a generator that continues the global one: it draws what A2C draws. The
-        global one then starts elsewhere: an environment that draws from it must not see the noise
-        of the actions. Models may be built in threads: what they draw from it stays together.
+        On a CPU it starts in the state of torch's global one: the model draws the same actions as
+        A2C. The global one is seeded anew, so that environments that draw from it are independent
+        of the noise of the actions.
         """
         with SEEDING:
             super().set_random_seed(seed)
@@ -117,7 +117,7 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         utils.update_learning_rate(self.policy.critic_optimizer, critic_learning_rate)
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
-        """Keep the progress above zero: the last rollout may end after ``total_timesteps``."""
+        """Keep the progress at 0 or above: the last rollout may end after ``total_timesteps``."""
         super()._update_current_progress_remaining(num_timesteps, total_timesteps)
         self._current_progress_remaining = max(0.0, self._current_progress_remaining)
 
@@ -287,9 +287,9 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
     ) -> SelfAlgorithm:
         """Build a model from a file, as SB3 does, after a check that the file is undamaged.
 
-        That may run code which the file brings. With ``safe``, it reads plain settings and weights
-        alone, from which nothing can be run. The model is the same, but it has no
-        ``tensorboard_log``, and starts a new episode.
+        Loading may run code from the file. With ``safe=True`` it reads only plain settings and
+        weights, and runs no code: the model is the same, but it has no ``tensorboard_log``, and
+        starts a new episode.
 
         :param path: file, with or without ``.zip``, or an open one
         :param env: environment to continue with; ``None`` is enough to predict
@@ -392,8 +392,8 @@ class TwoOptimizerAlgorithm(OnPolicyAlgorithm):
         """Go on with a training that was interrupted, as if it had not been.
 
         After ``load``, the model's generator and torch's are set to where they were when the file
-        was saved. The environment is reset where the rollout was broken off, and after ``load``,
-        but not with ``force_reset=False``, which is for one that can restore its own state.
+        was saved. The environment is reset if a rollout was interrupted or the model was loaded.
+        Use ``load(force_reset=False)`` only for an environment that restores its own state.
 
         :param total_timesteps: further environment steps, over all environments; ``None``: those
             that are left of the last call of ``learn``, so that its schedules go on to their end

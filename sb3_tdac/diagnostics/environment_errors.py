@@ -56,10 +56,7 @@ def explain(error: Exception, env: VecEnv, location: Location, is_reset: bool = 
             f"stable_baselines3.common.env_checker.check_env finds more. {location.model_state}"
         ) from error
     note = f"raised by {where}. {location.model_state}"
-    if hasattr(error, "add_note"):
-        error.add_note(note)
-    else:  # Python 3.10, which does not print it
-        error.__notes__ = [*getattr(error, "__notes__", []), note]
+    error.__notes__ = [*getattr(error, "__notes__", []), note]  # add_note needs Python 3.11
     raise error
 
 

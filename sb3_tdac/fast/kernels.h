@@ -5,9 +5,9 @@
 #pragma once
 #include <stdint.h>
 
-/* Checked when the library is loaded: the CRC-32 of this file, and sizeof of each structure in
-   alphabetical order. Not const, because cffi reads no constants of a library. */
-extern int64_t header_checksum, structure_sizes[4];
+/* Checked when the library is loaded: the CRC-32 of all C files in alphabetical order, and sizeof of
+   each structure. Not const, because cffi reads no constants of a library. */
+extern int64_t source_checksum, structure_sizes[4];
 
 enum { LINEAR, TANH, RELU };
 

@@ -103,7 +103,7 @@ class KernelLearner:
         """Draw actions, with the random numbers that ``policy.sample`` would use.
 
         :param obs: (n_envs, *observation shape), finite numbers
-        :return: (n_envs, A) or (n_envs,), in the units of ``evaluate_actions``
+        :return: (n_envs, A) or (n_envs,), in policy units
         """
         self._set_states(obs)
         policy, actor, states, rows = self._policy, self.actor, self._states, len(obs)

@@ -69,17 +69,18 @@ def load() -> Kernels | str:
 
 
 def _open(library: Path) -> Kernels | None:
-    """Open a library; ``None`` if it was not compiled from the header that is installed."""
+    """Open a library; ``None`` if it was not compiled from the sources that are installed."""
     from cffi import FFI  # not at the top: what needs no kernels need not wait for it
 
-    header = (FOLDER / "kernels.h").read_bytes()
+    header, sources = (FOLDER / "kernels.h").read_text(), sorted(FOLDER.glob("*.[ch]"))
     ffi = FFI()
-    ffi.cdef("\n".join(line for line in header.decode().splitlines() if line[:1] != "#"))
+    ffi.cdef("\n".join(line for line in header.splitlines() if line[:1] != "#"))
     functions: Any = ffi.dlopen(str(library))
     structures, _, _ = ffi.list_types()
-    installed = zlib.crc32(header), *map(ffi.sizeof, structures)
+    checksum = zlib.crc32(b"".join(path.read_bytes() for path in sources))
+    installed = checksum, *map(ffi.sizeof, structures)
     has_all = all(hasattr(functions, name) for name in dir(functions))  # looks in the library
-    if has_all and (functions.header_checksum, *functions.structure_sizes) == installed:
+    if has_all and (functions.source_checksum, *functions.structure_sizes) == installed:
         return Kernels(ffi, functions)
     return None
 

@@ -28,11 +28,11 @@ from sb3_tdac.version import __version__
 #: Defaults of the policy in version 0.1.0: its files have only the arguments of the user.
 POLICY_0_1_0 = dict(activation_fn=torch.nn.Tanh, std_bounds=(0.2, 1.0))
 ModelPath: TypeAlias = str | pathlib.Path | io.BufferedIOBase
-#: Raised when a model is saved in a way that earlier versions would misread.
+#: Number of the file format: increase it when earlier versions would misread new files.
 FORMAT = 1
-#: Entries that a model of TDAC has and one of SB3's own classes has not.
+#: Entries of a TDAC model; models of SB3's own classes lack the last one.
 ENTRIES = {"data", "policy.pth", "policy.critic_optimizer.pth"}
-#: The last entry but one of any model of SB3, with its version.
+#: Entry with SB3's version: every complete model of SB3 has it near its end.
 OF_SB3 = "_stable_baselines3_version"
 #: Exceptions of building a model from a file that other versions wrote.
 MISFITS = (ImportError, AttributeError, LookupError, RuntimeError, EOFError, pickle.PickleError)
@@ -70,7 +70,7 @@ def write(path: ModelPath, content: bytes) -> None:
         return
     try:
         _replace(_target(pathlib.Path(path)), content)
-    except (OSError, RuntimeError, ValueError) as error:  # of links in a circle, of a zero byte
+    except (OSError, RuntimeError, ValueError) as error:  # loops of links, a NUL in the name
         code = getattr(error, "errno", None) or errno.EINVAL
         remedy = REMEDIES.get(code, "save to another place")
         text = f"{getattr(error, 'strerror', None) or error}: it was not written, and a file that "
@@ -84,7 +84,7 @@ def _target(path: pathlib.Path) -> pathlib.Path:
     if path.is_dir():
         warnings.warn(f"{path} is a folder: the model is saved to {path}_2", stacklevel=4)
         path = pathlib.Path(f"{path}_2")
-    path = path.resolve()  # a link stays one
+    path = path.resolve()  # write through a link
     if not path.parent.exists():
         warnings.warn(f"Folder {path.parent} is made: it did not exist", stacklevel=4)
         path.parent.mkdir(exist_ok=True, parents=True)
@@ -107,7 +107,7 @@ def _replace(target: pathlib.Path, content: bytes) -> None:
     finally:  # also after Ctrl-C
         with suppress(OSError):
             new.unlink()
-    # The file is whole: should this fail, a power cut may bring the old one back.
+    # Without this, a power failure may restore the old file.
     with suppress(OSError):
         folder = os.open(target.parent, os.O_RDONLY)
         try:
@@ -139,7 +139,7 @@ def opened(path: ModelPath) -> Iterator[io.BufferedIOBase]:
     :param path: file, with or without ``.zip``, or an open one
     :return: the open file
     :raises OSError: if it cannot be opened
-    :raises ValueError: if it is damaged, another class' or a newer version's, or made for others
+    :raises ValueError: if it is damaged, from another class, or from other versions
     """
     with readable(path) as file:
         settings(file, path)
@@ -165,7 +165,7 @@ def settings(file: io.BufferedIOBase, path: object) -> dict[str, Any]:
             names, damaged = {*archive.namelist()}, archive.testzip()
             if damaged is not None:
                 raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-            if OF_SB3 not in names:  # in one that was cut, zipfile may find an archive within
+            if OF_SB3 not in names:  # a cut file may contain an inner archive
                 raise zipfile.BadZipFile(f"it has no {OF_SB3}")
             found: dict[str, Any] = json.loads(archive.read("data")) if ENTRIES <= names else {}
             is_newer = found.get("_origin", {}).get("format", 0) > FORMAT

@@ -17,12 +17,12 @@ from sb3_tdac.persistence.plain_values import decode_space, encode_space
 from sb3_tdac.validation import check_integer, check_real, check_spaces
 
 SETTINGS, WEIGHTS = "sb3_tdac/settings.json", "sb3_tdac/weights.safetensors"
-#: Raised when earlier versions would misread the entries.
+#: Number of the form: increase it when earlier versions would misread the entries.
 FORMAT = 1
-#: Bytes of JSON: those of a model with bounds for each pixel are a few millions.
+#: Largest JSON in bytes: a model with bounds for each pixel needs a few millions.
 MAX_SETTINGS = 2**24
 COUNTERS = ("num_timesteps", "_num_timesteps_at_start", "_total_timesteps", "_n_updates")
-#: Arguments that a file of somebody else must not decide, like a path that is written to.
+#: Arguments that an untrusted file must not decide, like a path that is written to.
 UNTRUSTED = {"self", "policy", "env", "device", "tensorboard_log", "_init_setup_model"}
 
 
@@ -100,7 +100,7 @@ def read_plain_form(path: ModelPath, known_arguments: Collection[str]) -> PlainM
 
 @contextmanager
 def refusing(path: ModelPath) -> Iterator[None]:
-    """Turn any exception about a file of somebody else into one ``ValueError``.
+    """Turn any exception about an untrusted file into one ``ValueError``.
 
     :param path: file
     :raises ValueError: in the place of any exception
@@ -111,7 +111,7 @@ def refusing(path: ModelPath) -> Iterator[None]:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         with readable(path) as file:
             texts = [f"{reason:.1000}", f"{written_with(file):.1000}"]
-        # texts of the file may hold what a terminal obeys; so would the traceback of the cause
+        # escape control characters; a chained traceback would print them too
         reason, versions = (text.encode("unicode_escape").decode() for text in texts)
         raise ValueError(
             f"path must be a model with plain settings and weights, as TDAC.save makes it, got "

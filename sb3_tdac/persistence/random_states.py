@@ -12,7 +12,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 def capture(generator: torch.Generator, normalizer: VecNormalize | None) -> dict[str, str]:
     """Encode the states of the random generators of a model and of torch as text.
 
-    Layers may draw from torch's. The returns of a ``VecNormalize``, which its own file lacks, too.
+    Layers like dropout draw from torch's. The running returns of a ``VecNormalize`` are included,
+    because its own file lacks them.
 
     :param generator: of the model
     :param normalizer: of the environments

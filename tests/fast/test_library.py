@@ -53,8 +53,8 @@ def sign(folder: Path) -> None:
 def installed(folder: Path) -> Path:
     """A folder with what a build leaves."""
     folder.mkdir()
-    for name in ("kernels.h", "libkernels.so", "libkernels.sha256"):
-        shutil.copy(FOLDER / name, folder)
+    for path in (*FOLDER.glob("*.[ch]"), *FOLDER.glob("libkernels.*")):
+        shutil.copy(path, folder)
     return folder
 
 
@@ -108,17 +108,19 @@ def test_a_file_without_its_checksum_or_header_is_refused(tmp_path: Path) -> Non
 
 
 def compiled(folder: Path, change: Callable[[str], str], checksum: int | None = None) -> Path:
-    """A library of ours from changed sources, for the header as it is."""
+    """A library from changed sources, beside the sources as they are."""
     folder.mkdir()
-    shutil.copy(FOLDER / "kernels.h", folder)
+    for source in FOLDER.glob("*.[ch]"):
+        shutil.copy(source, folder)
     changed = folder / "changed"
     changed.mkdir()
     for source in FOLDER.glob("*.[ch]"):
         (changed / source.name).write_text(change(source.read_text()))
     if checksum is None:
-        checksum = zlib.crc32((folder / "kernels.h").read_bytes())
+        sources = sorted(folder.glob("*.[ch]"))
+        checksum = zlib.crc32(b"".join(source.read_bytes() for source in sources))
     output = ["-o", folder / "libkernels.so", "-lm"]
-    flags = ["-shared", "-fPIC", f"-DHEADER_CHECKSUM={checksum}"]
+    flags = ["-shared", "-fPIC", f"-DSOURCE_CHECKSUM={checksum}"]
     subprocess.run([str(COMPILER), *flags, changed / "kernels.c", *output], check=True)
     sign(folder)
     return folder
@@ -134,10 +136,10 @@ def without_a_function(text: str) -> str:
 
 @needs_compiler
 def test_a_stale_library_is_refused(tmp_path: Path) -> None:
-    """Of another header; or of this header by its number, with other structures or functions."""
+    """From other sources; or by its number from these, with other structures or functions."""
     folders = [
         compiled(tmp_path / "as it is", str),
-        compiled(tmp_path / "another header", str, checksum=1),
+        compiled(tmp_path / "other sources", str, checksum=1),
         compiled(tmp_path / "other sizes", one_field_more),
         compiled(tmp_path / "missing function", without_a_function),
     ]
@@ -170,8 +172,8 @@ def damaged(folder: Path) -> str:
 
 
 def stale(folder: Path) -> str:
-    for name in ("kernels.h", "libkernels.so", "libkernels.sha256"):
-        shutil.copy(FOLDER / name, folder)
+    for path in (*FOLDER.glob("*.[ch]"), *FOLDER.glob("libkernels.*")):
+        shutil.copy(path, folder)
     with (folder / "kernels.h").open("a") as header:
         header.write("/* newer than the library */\n")
     file = folder / "libkernels.so"
