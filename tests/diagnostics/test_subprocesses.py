@@ -112,8 +112,9 @@ def async_env() -> Iterator[Any]:
 
     def make(makers: Any) -> GymnasiumVecEnv:
         mode = gym.vector.AutoresetMode.SAME_STEP
-        made.append(gym.vector.AsyncVectorEnv(makers, autoreset_mode=mode))
-        return GymnasiumVecEnv(made[0])
+        env = gym.vector.AsyncVectorEnv(makers, autoreset_mode=mode)
+        made[:] = env, GymnasiumVecEnv(env)  # kept: a wrapper closes its environment when it goes
+        return made[1]
 
     yield make
     with warnings.catch_warnings():
