@@ -4,20 +4,13 @@ Our options come before the user's, so that the user's count.
 """
 
 import argparse
-import importlib
 import os
-import runpy
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sb3_tdac.zoo import ALGO, register, rl_zoo3_fixes
-from sb3_tdac.zoo.rl_zoo3_fixes import replaced
-
-if TYPE_CHECKING:
-    from rl_zoo3.exp_manager import ExperimentManager
+from sb3_tdac.zoo.rl_zoo3_calls import call, run_script, train_with
 
 
 def train(options: list[str]) -> None:
@@ -41,29 +34,15 @@ def train(options: list[str]) -> None:
         resume(run.resume)
 
 
-def train_with(manager: "Callable[..., ExperimentManager]", options: list[str]) -> None:
-    """Run rl_zoo3's ``train`` with another manager of the experiment.
-
-    :param manager: class with the interface of rl_zoo3's ``ExperimentManager``
-    :param options: of rl_zoo3's ``train``
-    """
-    register()
-    from rl_zoo3 import train as module
-
-    # rl_zoo3's function takes no arguments: it makes the class that its module names.
-    with replaced(module, "ExperimentManager", manager):
-        _call("rl_zoo3.train", "train", ["--algo", ALGO, *options])
-
-
 def enjoy(options: list[str]) -> None:
     """Watch a trained agent."""
     with rl_zoo3_fixes.hub():
-        _call("rl_zoo3.enjoy", "enjoy", _in_logs(options))
+        call("rl_zoo3.enjoy", "enjoy", _in_logs(options))
 
 
 def record_video(options: list[str]) -> None:
     """Record a video of a trained agent."""
-    _run("rl_zoo3.record_video", _in_logs(options))
+    run_script("rl_zoo3.record_video", _in_logs(options))
 
 
 def record_training(options: list[str]) -> None:
@@ -74,42 +53,42 @@ def record_training(options: list[str]) -> None:
     if folder is not None:  # ffmpeg would look for a relative path in that folder
         options = [*options, "-o", os.path.abspath(folder)]
     with rl_zoo3_fixes.children(), rl_zoo3_fixes.ffmpeg():
-        _run("rl_zoo3.record_training", _in_logs(options))
+        run_script("rl_zoo3.record_training", _in_logs(options))
 
 
 def benchmark(options: list[str]) -> None:
     """Evaluate all agents of a folder."""
     with rl_zoo3_fixes.children():
-        _run("rl_zoo3.benchmark", options)
+        run_script("rl_zoo3.benchmark", options)
 
 
 def plot_train(options: list[str]) -> None:
     """Plot the training returns."""
-    _call("rl_zoo3.plots.plot_train", "plot_train", ["--algo", ALGO, *options])
+    call("rl_zoo3.plots.plot_train", "plot_train", ["--algo", ALGO, *options])
 
 
 def all_plots(options: list[str]) -> None:
     """Plot the evaluations of several runs."""
     with _needs_several_runs():
-        _call("rl_zoo3.plots.all_plots", "all_plots", ["--algos", ALGO, *options])
+        call("rl_zoo3.plots.all_plots", "all_plots", ["--algos", ALGO, *options])
 
 
 def plot_from_file(options: list[str]) -> None:
     """Plot what ``all_plots`` wrote to a file."""
     with _needs_several_runs():
-        _call("rl_zoo3.plots.plot_from_file", "plot_from_file", options)
+        call("rl_zoo3.plots.plot_from_file", "plot_from_file", options)
 
 
 def load_from_hub(options: list[str]) -> None:
     """Download an agent from the Hugging Face hub."""
     with rl_zoo3_fixes.hub():
-        _run("rl_zoo3.load_from_hub", ["--algo", ALGO, *options])
+        run_script("rl_zoo3.load_from_hub", ["--algo", ALGO, *options])
 
 
 def push_to_hub(options: list[str]) -> None:
     """Upload an agent to the Hugging Face hub."""
     with rl_zoo3_fixes.hub():
-        _run("rl_zoo3.push_to_hub", ["--algo", ALGO, *options])
+        run_script("rl_zoo3.push_to_hub", ["--algo", ALGO, *options])
 
 
 @contextmanager
@@ -130,20 +109,3 @@ def _in_logs(options: list[str]) -> list[str]:
     parser.add_argument("--algo", default=ALGO)
     is_tdac = parser.parse_known_args(options)[0].algo == ALGO
     return ["--algo", ALGO, *(["--folder", "logs"] if is_tdac else []), *options]
-
-
-def _call(module: str, function: str, arguments: list[str]) -> None:
-    """Call a command of rl_zoo3 that is a function; it reads its options from ``sys.argv``."""
-    register()
-    run = getattr(importlib.import_module(module), function)
-    with replaced(sys, "argv", [f"sb3-tdac {function}", *arguments]):
-        run()
-
-
-def _run(module: str, arguments: list[str]) -> None:
-    """Run a command of rl_zoo3 that is a script; it reads its options from ``sys.argv``."""
-    register()
-    name = module.rpartition(".")[2]
-    sys.modules.pop(module, None)  # runpy warns if the module was imported before
-    with replaced(sys, "argv", [f"sb3-tdac {name}", *arguments]):
-        runpy.run_module(module, run_name="__main__")

@@ -18,9 +18,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_tdac import TDAC
 from sb3_tdac.zoo import ALGO
-from sb3_tdac.zoo.commands import train_with
 from sb3_tdac.zoo.hyperparams import Hyperparams
 from sb3_tdac.zoo.manager import ZooManager
+from sb3_tdac.zoo.rl_zoo3_calls import train_with
 from sb3_tdac.zoo.rl_zoo3_fixes import replaced
 from sb3_tdac.zoo.run_files import cut_monitor, newest_model, restore_evaluations, statistics_of
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_tdac.zoo.commands import train_with
 from sb3_tdac.zoo.compare.evaluation import Evaluation
 from sb3_tdac.zoo.compare.runs import ENTRY, LOG, Run
 from sb3_tdac.zoo.manager import ZooManager
+from sb3_tdac.zoo.rl_zoo3_calls import train_with
 from sb3_tdac.zoo.workers import become_worker
 
 

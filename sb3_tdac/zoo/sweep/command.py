@@ -17,8 +17,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_SAMPLER
 
-from sb3_tdac.zoo.commands import train_with
 from sb3_tdac.zoo.progress import ProgressDisplay
+from sb3_tdac.zoo.rl_zoo3_calls import train_with
 from sb3_tdac.zoo.storage import opened
 from sb3_tdac.zoo.sweep import report
 from sb3_tdac.zoo.sweep.study import RETRIES, fail, fail_orphans, owner, retry, spent

@@ -11,9 +11,9 @@ import optuna
 from optuna.trial import TrialState
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_tdac.zoo.commands import train_with
 from sb3_tdac.zoo.hyperparams import Hyperparams
 from sb3_tdac.zoo.manager import ZooManager
+from sb3_tdac.zoo.rl_zoo3_calls import train_with
 from sb3_tdac.zoo.storage import opened
 from sb3_tdac.zoo.sweep.study import ERROR, OWNER, is_void, owner, retry, spent
 from sb3_tdac.zoo.workers import PAUSE, become_worker
