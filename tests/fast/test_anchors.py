@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.kernel_learners import is_fast
+from helpers.internals import uses_kernels
 from helpers.path_pairs import (
     UPDATE,
     Record,
@@ -152,7 +152,7 @@ def run(fast_path: bool, change: Change | None, in_rollout: bool) -> tuple[np.nd
     model = build(fast_path)
     record = Record(change if in_rollout else None, at=2 * UPDATE + UPDATE // 2)
     actions_of(model, 2)
-    assert is_fast(model) == fast_path
+    assert uses_kernels(model) == fast_path
     if change and not in_rollout:
         change(model)
     actions = actions_of(model, 4, record)

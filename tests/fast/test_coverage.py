@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from gymnasium import spaces
-from helpers.kernel_learners import OPTIONS, batch, choose, is_fast, small_learner, small_policy
+from helpers.internals import uses_kernels
+from helpers.kernel_learners import OPTIONS, batch, choose, small_learner, small_policy
 from helpers.path_pairs import actions_of, build, needs_library
 from torch import nn
 
@@ -54,7 +55,7 @@ def test_fast_path_may_be_set_later() -> None:
     actions_of(model, 1)
     model.fast_path = False
     actions_of(model, 1)
-    assert not is_fast(model)
+    assert not uses_kernels(model)
 
 
 class OtherPolicy(TDACPolicy):

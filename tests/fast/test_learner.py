@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from helpers.kernel_learners import OPTIONS, batch, is_fast, small_learner, small_policy
+from helpers.internals import uses_kernels
+from helpers.kernel_learners import OPTIONS, batch, small_learner, small_policy
 from helpers.path_pairs import (
     actions_of,
     assert_identical,
@@ -78,7 +79,7 @@ def test_twenty_updates_equal_those_of_autograd(case: str, space: str) -> None:
     models = [model_of(case, space, fast_path) for fast_path in (False, True)]
     before = state(models[0])
     general, fast = (actions_of(model, 20) for model in models)
-    assert [is_fast(model) for model in models] == [False, True]
+    assert [uses_kernels(model) for model in models] == [False, True]
     np.testing.assert_allclose(fast, general, rtol=2e-6, atol=1e-6)
     after = [state(model) for model in models]
     assert_near(*after)
@@ -98,7 +99,7 @@ def test_a_model_continues_on_either_path(first: bool, space: str, tmp_path: Pat
         loaded = TDAC.load(path, env, device="cpu", fast_path=fast_path)
         assert loaded.policy.optimizer.state_dict()["state"][0]["step"] == 5
         actions.append(actions_of(loaded, 10))
-        assert is_fast(loaded) == fast_path
+        assert uses_kernels(loaded) == fast_path
         ends.append(state(loaded))
     assert_near(*ends)
     np.testing.assert_allclose(*actions, rtol=0, atol=1e-6)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from helpers.kernel_learners import is_fast
+from helpers.internals import uses_kernels
 from helpers.path_pairs import (
     actions_of,
     assert_identical,
@@ -136,7 +136,7 @@ def test_every_option_is_computed_alike_or_left_to_autograd(
     is_simple = isinstance(actions, spaces.Box | spaces.Discrete)
     has_kernels = policy["activation_fn"] is not nn.ELU or policy["net_arch"] == []
     is_covered = is_vector and is_simple and has_kernels
-    assert is_fast(models[1]) == is_covered
+    assert uses_kernels(models[1]) == is_covered
     if is_covered:
         assert_near(*ends)
         np.testing.assert_allclose(*drawn, rtol=0, atol=1e-5)

@@ -12,7 +12,8 @@ from pathlib import Path
 import _cffi_backend
 import numpy as np
 import pytest
-from helpers.kernel_learners import is_fast, kernels
+from helpers.internals import uses_kernels
+from helpers.kernel_learners import kernels
 from helpers.path_pairs import actions_of, assert_identical, build, needs_library, state
 
 from sb3_tdac.fast import library
@@ -190,7 +191,7 @@ def test_without_the_kernels_nothing_changes_and_the_reason_is_printed(
     model = build(True, verbose=1)
     actions = actions_of(model, 3)
     assert f"Computing on the general path: {reason}\n" in capsys.readouterr().out
-    assert not is_fast(model)
+    assert not uses_kernels(model)
     np.testing.assert_array_equal(actions, expected)
     assert_identical(state(model), state(general))
 

@@ -7,7 +7,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from sb3_tdac import TDAC, fast
+from sb3_tdac import fast
 from sb3_tdac.fast import KernelLearner, library
 from sb3_tdac.learner import Options
 from sb3_tdac.normalization import RunningRootMeanSquare
@@ -27,11 +27,6 @@ OPTIONS = Options(
     max_grad_norm=0.5,
     ent_coef_now=0.01,
 )
-
-
-def is_fast(model: TDAC) -> bool:
-    """Whether the model computes with the kernels now."""
-    return isinstance(model._learner, KernelLearner)
 
 
 def small_policy(action_space: spaces.Space[Any] | None = None, **options: Any) -> TDACPolicy:
