@@ -1,11 +1,15 @@
 """The package imports no more than it needs; import-linter holds the order of its layers."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import sb3_tdac
+from sb3_tdac import vec_envs
 
 EQUATIONS = Path(sb3_tdac.__file__).parent / "equations.py"
 
@@ -37,3 +41,16 @@ def test_training_imports_no_compiler_of_torch() -> None:
         "assert 'torch._dynamo' not in sys.modules and 'sympy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("vec_env", "LeanDummyVecEnv"),
+        ("vec_gymnasium", "GymnasiumVecEnv"),
+        ("vec_envpool", "EnvPoolVecEnv"),
+    ],
+)
+def test_the_vector_environments_keep_their_former_names(module: str, name: str) -> None:
+    former = importlib.import_module(f"sb3_tdac.{module}")
+    assert getattr(former, name) is getattr(vec_envs, name)
