@@ -1,5 +1,6 @@
 # make demo: train TDAC on Pendulum-v1, evaluate it, and leave model, curve and animation in logs/
-# make test: all tests, ruff and mypy
+# make test: all tests, ruff and mypy; one of the tests builds the site
+# make docs: the site, from docs/ into docs/_build/index.html; a warning is an error
 # make test-oldest: the tests on the oldest versions that pyproject.toml allows, without rl_zoo3, which
 # needs newer ones; their tests say that they are skipped
 # make wheel: into dist/, a source distribution, and a wheel with compiled kernels that PyPI takes for
@@ -21,10 +22,13 @@ OLDEST_INSTALLED := $(OLDEST_VENV)/installed
 WHEEL_VENV := .venv-wheel
 SOURCES := pyproject.toml Makefile hatch_build.py $(wildcard sb3_tdac/fast/*.[ch])
 
-.PHONY: demo test test-oldest wheel clean
+.PHONY: demo docs test test-oldest wheel clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python examples/quickstart.py
+
+docs: $(INSTALLED)
+	$(VENV)/bin/sphinx-build -W --keep-going docs docs/_build
 
 test test-oldest: export OMP_NUM_THREADS := 1
 
@@ -63,4 +67,4 @@ $(OLDEST_INSTALLED): $(SOURCES)
 	touch $(OLDEST_INSTALLED)
 
 clean:
-	rm -rf $(VENV) $(OLDEST_VENV) $(WHEEL_VENV) dist logs
+	rm -rf $(VENV) $(OLDEST_VENV) $(WHEEL_VENV) dist docs/_build logs

@@ -39,6 +39,7 @@ def test_all_trajectories_are_enumerated():
     torch.testing.assert_close(probability.sum().item(), 1.0)
 
 
+@pytest.mark.equation("4.1", "4.2", "4.3")
 def test_rewards_before_the_action_drop_out_of_the_gradient():
     """(4.1): the full return and the reward-to-go give the same expectation, which is grad J."""
     full_return = (PATH_REWARD @ DISCOUNT)[:, None].expand(-1, N_STEPS)
@@ -48,12 +49,14 @@ def test_rewards_before_the_action_drop_out_of_the_gradient():
     torch.testing.assert_close(from_reward_to_go, gradient_of_j_for_each_step().sum(dim=0))
 
 
+@pytest.mark.equation("4.1", "4.2", "4.3")
 def test_rewards_after_the_action_do_not_drop_out_of_the_gradient():
     """(4.1): r_t alone in the place of the reward-to-go gives another gradient."""
     myopic = expected_score(DISCOUNT * PATH_REWARD)
     assert (myopic - gradient_of_j_for_each_step().sum(dim=0)).norm() > 0.1
 
 
+@pytest.mark.equation("4.4", "4.5")
 @pytest.mark.parametrize("step", range(N_STEPS))
 def test_mean_reward_to_go_given_the_whole_past_is_q(step: int):
     """(4.3)-(4.4): given x_0, u_0, ..., x_t, u_t it depends on x_t and u_t only."""
@@ -62,6 +65,7 @@ def test_mean_reward_to_go_given_the_whole_past_is_q(step: int):
     torch.testing.assert_close(conditional_mean(REWARD_TO_GO[:, step], past), q[:, step])
 
 
+@pytest.mark.equation("4.4", "4.5")
 def test_q_takes_the_place_of_the_reward_to_go():
     """(4.5): over trajectories, and over the marginals p(x_t, u_t)."""
     expected = expected_score(DISCOUNT * REWARD_TO_GO)
@@ -74,6 +78,7 @@ def test_q_takes_the_place_of_the_reward_to_go():
     torch.testing.assert_close(over_marginals, expected)
 
 
+@pytest.mark.equation("4.6")
 def test_score_weighted_with_gamma_to_the_t_is_the_gradient_of_j():
     """(4.6) against automatic differentiation of J."""
     q, _ = q_and_v()
@@ -82,6 +87,7 @@ def test_score_weighted_with_gamma_to_the_t_is_the_gradient_of_j():
     )
 
 
+@pytest.mark.equation("4.7")
 def test_usual_form_drops_the_factor_gamma_to_the_t_of_each_term():
     """(4.7) is sum_t gamma^-t dJ/dtheta_t, and not the gradient of J.
 
@@ -97,6 +103,7 @@ def test_usual_form_drops_the_factor_gamma_to_the_t_of_each_term():
 BASELINE = torch.tensor([[4.0, -1.0, 2.0], [0.5, 3.0, -2.0], [-5.0, 1.0, 7.0]]).double()  # b[t, x]
 
 
+@pytest.mark.equation("4.8", "4.9", "4.10")
 def test_gradient_of_the_policy_times_a_baseline_sums_to_zero():
     """(4.8)-(4.9): in every state, sum_u grad pi(u | x) b = 0."""
 
@@ -108,12 +115,14 @@ def test_gradient_of_the_policy_times_a_baseline_sums_to_zero():
     torch.testing.assert_close(over_actions, torch.zeros_like(over_actions))
 
 
+@pytest.mark.equation("4.8", "4.9", "4.10")
 def test_expected_score_times_baseline_is_zero():
     """(4.10), for a baseline that depends on state and time."""
     baseline = BASELINE[STEP, STATE]
     torch.testing.assert_close(expected_score(baseline), torch.zeros_like(THETA))
 
 
+@pytest.mark.equation("4.11")
 def test_baseline_leaves_expected_gradient_unchanged():
     """(4.11), for a baseline that depends on state and time, and likewise for (4.6)."""
     q, _ = q_and_v()
@@ -124,18 +133,21 @@ def test_baseline_leaves_expected_gradient_unchanged():
     )
 
 
+@pytest.mark.equation("4.11")
 def test_baseline_that_depends_on_the_action_changes_expected_gradient():
     """(4.9) takes b out of the sum over u: with b = r(x, u) it may not."""
     q, _ = q_and_v()
     assert (expected_score(q - PATH_REWARD) - expected_score(q)).norm() > 0.1
 
 
+@pytest.mark.equation("4.12")
 def test_v_is_the_mean_of_q():
     """(4.12): means of the reward-to-go given x_t, and given x_t and u_t."""
     q, v = as_tables(*q_and_v())
     torch.testing.assert_close((log_policy(THETA).exp() * q).sum(dim=2), v)
 
 
+@pytest.mark.equation("4.13")
 def test_advantage_takes_the_place_of_q():
     """(4.13), and with gamma^t it is the gradient of J."""
     q, v = q_and_v()
@@ -159,6 +171,7 @@ def single_sample_estimates() -> Tensor:
     return torch.stack([estimate(torch.tensor([path])) for path in range(len(STATE))])
 
 
+@pytest.mark.equation("4.15")
 def test_single_sample_estimate_is_unbiased():
     """(4.15), which is (4.14) with M = 1: its mean over all trajectories is (4.13)."""
     q, v = q_and_v()
@@ -166,12 +179,14 @@ def test_single_sample_estimate_is_unbiased():
     torch.testing.assert_close(probability @ single_sample_estimates(), expected_score(q - v))
 
 
+@pytest.mark.equation("4.14")
 def test_m_sample_estimate_is_the_mean_of_m_single_sample_estimates():
     """(4.14) and (4.15), for M = 5 with a trajectory that occurs twice."""
     paths = torch.tensor([3, 141, 59, 26, 3])
     torch.testing.assert_close(estimate(paths), single_sample_estimates()[paths].mean(dim=0))
 
 
+@pytest.mark.equation("4.14")
 @pytest.mark.parametrize("m", [1, 4, 16, 64])
 def test_error_of_the_estimate_shrinks_like_one_over_the_square_root_of_m(m: int):
     """(4.14): mean squared error = trace of the covariance of (4.15) / M, and no bias.
@@ -192,6 +207,7 @@ def test_error_of_the_estimate_shrinks_like_one_over_the_square_root_of_m(m: int
     torch.testing.assert_close(squared_error, variance.sum() / m, rtol=0.15, atol=0)
 
 
+@pytest.mark.equation("4.16")
 @pytest.mark.parametrize("step", range(N_STEPS))
 def test_q_is_the_reward_plus_the_discounted_mean_of_the_next_v(step: int):
     """(4.16); at the last step, which terminates, Q is the reward."""
@@ -201,6 +217,7 @@ def test_q_is_the_reward_plus_the_discounted_mean_of_the_next_v(step: int):
         torch.testing.assert_close(q[step], REWARD)
 
 
+@pytest.mark.equation("4.18")
 @pytest.mark.parametrize("step", range(N_STEPS))
 def test_v_is_the_mean_of_the_reward_plus_the_discounted_next_v(step: int):
     """(4.18)."""
@@ -210,6 +227,7 @@ def test_v_is_the_mean_of_the_reward_plus_the_discounted_next_v(step: int):
     torch.testing.assert_close(mean_target, v[step])
 
 
+@pytest.mark.equation("4.17")
 @pytest.mark.parametrize("step", range(N_STEPS))
 def test_mean_td_error_given_state_and_action_is_the_advantage(step: int):
     """(4.17), (4.21): when V is that of the policy. A single TD error is not the advantage."""
@@ -222,6 +240,7 @@ def test_mean_td_error_given_state_and_action_is_the_advantage(step: int):
     assert scatter > 0.1 if step < N_STEPS - 1 else scatter < 1e-12
 
 
+@pytest.mark.equation("4.13")
 def test_actor_loss_with_td_errors_has_minus_the_policy_gradient():
     """(4.22) with (4.21), averaged over every (x, u, x') of every step, against (4.13).
 

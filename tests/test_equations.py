@@ -19,6 +19,7 @@ def leaf(*numbers: float) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64, requires_grad=True)
 
 
+@pytest.mark.equation("4.19")
 def test_target_is_reward_plus_discounted_next_value_unless_terminated() -> None:
     # 1 + 0.5 * 4 = 3; terminated: 1; -2 + 0.5 * 10 = 3
     target = equations.td_target(REWARD, TERMINATED, NEXT_VALUE, gamma=0.5)
@@ -30,6 +31,7 @@ def test_target_of_a_terminal_state_ignores_even_a_nan_successor() -> None:
     assert target.tolist() == [1.0]
 
 
+@pytest.mark.equation("4.20")
 def test_critic_loss_is_half_the_sum_of_squared_td_errors() -> None:
     # errors 2 and -1: (4 + 1) / 2 = 2.5, and half of that for the mean of two
     value, target = leaf(1.0, 2.0), leaf(3.0, 1.0)
@@ -38,6 +40,7 @@ def test_critic_loss_is_half_the_sum_of_squared_td_errors() -> None:
         assert equations.critic_loss(value, target, gradient, "mean").item() == 1.25
 
 
+@pytest.mark.equation("4.20")
 def test_semi_gradient_reaches_the_value_only() -> None:
     value, target = leaf(1.0, 2.0), leaf(3.0, 1.0)
     equations.critic_loss(value, target, "semi").backward()
@@ -45,6 +48,7 @@ def test_semi_gradient_reaches_the_value_only() -> None:
     assert target.grad is None
 
 
+@pytest.mark.equation("4.20")
 def test_residual_gradient_reaches_both_values() -> None:
     value, next_value = leaf(1.0, 2.0), leaf(4.0, 4.0)
     target = equations.td_target(REWARD[:2], TERMINATED[:2], next_value, gamma=0.5)  # 3, 1
@@ -53,6 +57,7 @@ def test_residual_gradient_reaches_both_values() -> None:
     assert next_value.grad.tolist() == [1.0, 0.0]  # gamma * error, none from a terminal state
 
 
+@pytest.mark.equation("4.21")
 def test_advantage_is_the_td_error_of_the_same_target() -> None:
     value = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
     target = equations.td_target(REWARD, TERMINATED, NEXT_VALUE, gamma=0.5)
@@ -60,6 +65,7 @@ def test_advantage_is_the_td_error_of_the_same_target() -> None:
     assert equations.td_advantage(value, target).tolist() == [2.0, -1.0, 0.0]
 
 
+@pytest.mark.equation("4.22")
 def test_actor_loss_is_minus_the_sum_of_log_prob_times_advantage() -> None:
     # -(-1 * 3 + -2 * -1) = 1
     log_prob, advantage = leaf(-1.0, -2.0), leaf(3.0, -1.0)
@@ -67,6 +73,7 @@ def test_actor_loss_is_minus_the_sum_of_log_prob_times_advantage() -> None:
     assert equations.actor_loss(log_prob, advantage, "mean").item() == 0.5
 
 
+@pytest.mark.equation("4.22")
 def test_actor_gradient_reaches_the_log_prob_only() -> None:
     log_prob, advantage = leaf(-1.0, -2.0), leaf(3.0, -1.0)
     equations.actor_loss(log_prob, advantage).backward()
@@ -112,12 +119,14 @@ def test_log_prob_of_the_standard_normal_at_zero_and_one() -> None:
     assert equations.gaussian_log_prob(action, zero, one).tolist() == pytest.approx(expected)
 
 
+@pytest.mark.equation("4.26")
 def test_log_prob_is_that_of_torch_distributions() -> None:
     action, mean, std = gaussian_arguments(batch=6, dim=3)
     expected = Independent(Normal(mean, std), 1).log_prob(action)
     torch.testing.assert_close(equations.gaussian_log_prob(action, mean, std), expected)
 
 
+@pytest.mark.equation("4.24")
 def test_log_prob_is_the_matrix_form() -> None:
     """(4.24) with P = diag(sigma^2), evaluated as it stands and by torch's MultivariateNormal."""
     action, mean, std = gaussian_arguments(batch=6, dim=3)
@@ -130,6 +139,7 @@ def test_log_prob_is_the_matrix_form() -> None:
     torch.testing.assert_close(log_prob, MultivariateNormal(mean, covariance).log_prob(action))
 
 
+@pytest.mark.equation("4.25")
 def test_log_prob_is_the_sum_over_dimensions() -> None:
     """(4.24), second line, and (4.26), first line: the density is a product of (4.25)."""
     action, mean, std = gaussian_arguments(batch=6, dim=3)
@@ -139,6 +149,7 @@ def test_log_prob_is_the_sum_over_dimensions() -> None:
     torch.testing.assert_close(equations.gaussian_log_prob(action, mean, std), sum(parts))
 
 
+@pytest.mark.equation("4.24")
 def test_density_integrates_to_one() -> None:
     mean, std = torch.tensor([[0.3, -0.5]]).double(), torch.tensor([[0.4, 1.5]]).double()
 
@@ -151,6 +162,7 @@ def test_density_integrates_to_one() -> None:
     assert integral == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.equation("4.26")
 def test_entropy_is_the_mean_of_minus_log_prob() -> None:
     mean, std = torch.tensor([[0.3, -0.5]]).double(), torch.tensor([[0.4, 1.5]]).double()
     generator = torch.Generator().manual_seed(2)
@@ -163,6 +175,7 @@ def test_entropy_is_the_mean_of_minus_log_prob() -> None:
     assert equations.gaussian_entropy(std).item() == pytest.approx(expected, abs=5 / 200_000**0.5)
 
 
+@pytest.mark.equation("4.25")
 def test_std_is_no_variance() -> None:
     # sigma = 2, u - mu = 2: -(2 / 2)^2 / 2 - log(2) - log(2 pi) / 2
     action, mean, std = (torch.tensor([[x]]).double() for x in (2.0, 0.0, 2.0))
@@ -205,6 +218,7 @@ def test_words_and_types_are_refused_by_name() -> None:
         equations.actor_loss(ROW, ROW, "none")
 
 
+@pytest.mark.equation("4.23")
 def test_the_step_is_gradient_descent_on_the_actor_loss() -> None:
     """(4.23) on one weight: log pi = -(u - theta)^2 / 2 + c, so d/dtheta = (u - theta) A."""
     theta = torch.nn.Parameter(torch.zeros(1, 1, dtype=torch.float64))

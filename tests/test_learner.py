@@ -135,6 +135,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.equation("4.6", "4.23")
 @BOTH_PATHS
 @pytest.mark.parametrize("choice", CHOICES)
 def test_update_is_that_of_the_text(choice: str, fast_path: bool) -> None:
