@@ -58,7 +58,7 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     :raises AssertionError: if the parser refuses it, or the program does not exist
     """
     program, *arguments = shlex.split(command.replace(r"\|", "|"), comments=True)
-    complete = "…" not in command and len(arguments) > 1
+    complete = "…" not in command and len(arguments) > 1 and arguments[-1][0] != "-"
     if program == "make":
         environment = {key: os.environ[key] for key in os.environ if key != "MAKEFLAGS"}
         line = ["make", "--dry-run", *arguments]
