@@ -24,7 +24,7 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common import evaluation
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from sb3_tdac import TDAC, equations
+from sb3_tdac import TDAC, __version__, equations
 from sb3_tdac.tdac import TDAC as ALGORITHM
 
 DOCS = ROOT / "docs"
@@ -68,6 +68,8 @@ def test_the_code_of_the_front_page_runs(tmp_path: Path, monkeypatch: pytest.Mon
     check_md_file(FRONT_PAGE, lang="python")
 
 
+# SB3's check_env recommends bounds that TDAC does not need.
+@pytest.mark.filterwarnings("ignore:We recommend you to use a symmetric:UserWarning")
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=name_of)
 def test_the_code_of_the_site_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -285,3 +287,11 @@ def test_every_tuned_configuration_has_its_search() -> None:
         f"--env {name}" in it or f"--problems {name}" in it
         for name, it in zip(tuned, sections, strict=True)
     )
+
+
+def test_the_citation_is_of_this_version_and_licence() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["version"] == __version__
+    project = (ROOT / "pyproject.toml").read_text()
+    assert f'license = "{citation["license"]}"' in project
