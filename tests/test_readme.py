@@ -68,8 +68,8 @@ def test_the_code_of_the_front_page_runs(tmp_path: Path, monkeypatch: pytest.Mon
     check_md_file(FRONT_PAGE, lang="python")
 
 
-# SB3's check_env recommends bounds that TDAC does not need.
-@pytest.mark.filterwarnings("ignore:We recommend you to use a symmetric:UserWarning")
+# SB3 and gymnasium recommend things to the author of an environment.
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=name_of)
 def test_the_code_of_the_site_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
