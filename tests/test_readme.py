@@ -38,6 +38,8 @@ PAGES = [FRONT_PAGE, *sorted(DOCS.glob("*.md"))]
 #: Pages without code of their own.
 OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "zoo_configs" / "README.md"]
 OTHERS += sorted((ROOT / "examples").rglob("README.md"))
+#: Records of measurements: they stay as they were.
+REPORTS = sorted({*(ROOT / "examples").rglob("*.md")} - {*OTHERS})
 TEXT = {path: path.read_text() for path in [*PAGES, *OTHERS]}
 TESTS = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
 #: Languages of blocks: Python runs, shell commands are parsed, YAML is read.
@@ -212,9 +214,9 @@ def has_target(page: Path, link: str) -> bool:
     return target.suffix != ".md" or anchor in anchors(target.read_text())
 
 
-@pytest.mark.parametrize("page", TEXT, ids=name_of)
+@pytest.mark.parametrize("page", [*TEXT, *REPORTS], ids=name_of)
 def test_every_internal_link_leads_somewhere(page: Path) -> None:
-    dead = [link for link in links(TEXT[page]) if not re.match(r"\w+:", link)]
+    dead = [link for link in links(page.read_text()) if not re.match(r"\w+:", link)]
     dead = [link for link in dead if not has_target(page, link)]
     assert not dead
 
