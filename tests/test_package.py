@@ -104,7 +104,9 @@ def test_wheel_holds_the_configurations_and_the_type_marker(wheel: Path) -> None
     names = files_of(wheel)
     assert sb3_tdac.__version__ in wheel.name
     assert {"sb3_tdac/py.typed", "sb3_tdac/tdac.py", "sb3_tdac/zoo/cli.py"} <= names
-    configurations = {f"sb3_tdac/zoo_configs/{path.name}" for path in ROOT.glob("zoo_configs/*")}
+    configurations = {
+        f"sb3_tdac/zoo_configs/{path.name}" for path in ROOT.glob("zoo_configs/*.yml")
+    }
     assert len(configurations) == 2 and configurations <= names
     assert not any(name.startswith(("tests/", "examples/")) for name in names)
 

@@ -14,7 +14,7 @@ from sb3_tdac.fast.network import ACTIVATIONS, Layers, actor_layers, critic_laye
 from sb3_tdac.normalization import RunningRootMeanSquare
 from sb3_tdac.policies import TDACPolicy
 
-#: Above these limits autograd's matrix products are as fast: measured, see the README.
+#: Above these limits autograd's matrix products are as fast: measured, see docs/speed.md.
 MAX_WIDTH, MAX_ROWS_TIMES_WIDTH = 256, 2**17
 
 

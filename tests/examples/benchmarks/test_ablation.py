@@ -24,7 +24,7 @@ from torch import nn, optim
 
 from sb3_tdac import TDAC, TEXTBOOK
 
-README = Path(__file__).parents[3] / "README.md"
+ALGORITHM = Path(__file__).parents[3] / "docs" / "algorithm.md"
 OPTIONS = "--problems CartPole-v1 double-integrator --seeds 2 --timesteps 40".split()
 OPTIONS += ["--variants", "critic_first=False", "scale_actions=False", "recipe"]
 
@@ -39,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- variants ---------------------------------------------------------------------------------
 
 
-def test_every_open_choice_of_the_readme_has_alternatives() -> None:
-    section = README.read_text().split("| open choice |")[1].split("\n\n")[0]
+def test_every_open_choice_of_the_documentation_has_alternatives() -> None:
+    section = ALGORITHM.read_text().split("| open choice |")[1].split("\n\n")[0]
     choices = [line.split("|")[1].strip() for line in section.splitlines()[2:]]
     assert len(choices) > 10
     assert set(choices) <= set(ALTERNATIVES)
