@@ -105,7 +105,8 @@ def test_trial_of_a_killed_worker_fails_and_is_run_again(folder: Path) -> None:
 def test_interrupted_sweep_is_resumed_by_the_same_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    watch = when_trials_run(JOURNAL, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    # both workers: a trial that was made just now has no owner yet, and would stay as running
+    watch = when_trials_run(JOURNAL, lambda _: os.kill(os.getpid(), signal.SIGINT), workers=2)
     command = [*SWEEP, "--workers", "2", "--n-trials", "3"]
     assert main(command) == 130
     watch.join()
