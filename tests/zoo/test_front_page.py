@@ -140,7 +140,7 @@ def test_the_page_says_who_is_ahead(comparison: Comparison) -> None:
         }
         for clock in (STEPS, SECONDS)
     }
-    assert "PPO and TRPO end higher, TDAC needs the least training time." in README.replace(
+    assert "PPO and TRPO end higher, TDAC needs the least training time" in README.replace(
         "\n", " "
     )
     assert min(scores[STEPS]["ppo"], scores[STEPS]["trpo"]) > scores[STEPS]["tdac"]
