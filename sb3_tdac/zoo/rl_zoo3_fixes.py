@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 _call = subprocess.call
 
@@ -28,17 +29,20 @@ def replaced(owner: object, name: str, value: object) -> Iterator[None]:
         setattr(owner, name, before)
 
 
-def call_child(command: list[str]) -> int:
+def call_child(command: list[str], **options: Any) -> int:
     """Start a child process of rl_zoo3 as a command of ours, which knows TDAC.
 
+    Other libraries call it, too, while it is in the place of ``subprocess.call``.
+
     :param command: ``python``, its script or module, and the arguments
+    :param options: of ``subprocess.call``
     """
     match command:
         case ["python", "enjoy.py", *arguments]:  # a script that an installed rl_zoo3 does not have
             command = [sys.executable, "-m", "sb3_tdac.zoo", "enjoy", *arguments]
         case ["python", "-m", "rl_zoo3.record_video", *arguments]:
             command = [sys.executable, "-m", "sb3_tdac.zoo", "record_video", *arguments]
-    return _call(command)
+    return _call(command, **options)
 
 
 def children() -> AbstractContextManager[None]:

@@ -2,6 +2,8 @@
 
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from helpers.zoo import error_line
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_tdac import TDAC
-from sb3_tdac.zoo import register
+from sb3_tdac.zoo import register, rl_zoo3_fixes
 from sb3_tdac.zoo.cli import main
 
 ENV = "Pendulum-v1"
@@ -115,6 +117,15 @@ def test_record_training_joins_the_checkpoints(runs: Path) -> None:
     assert main(["record_training", "--env", ENV, "-n", "20", "-o", "videos"]) == 0
     names = {path.name for path in Path("videos").glob("*.mp4")}
     assert {name.split("-")[0] for name in names} == {"checkpoint", "final", "training.mp4"}
+
+
+def test_other_children_keep_their_options_while_rl_zoo3s_are_replaced(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The search for ffmpeg is such a child."""
+    with rl_zoo3_fixes.children():
+        subprocess.check_call([sys.executable, "-c", "print(1)"], stdout=subprocess.DEVNULL)
+    assert capfd.readouterr().out == ""
 
 
 def test_benchmark_evaluates_the_agents(runs: Path) -> None:
